@@ -1,0 +1,64 @@
+// The row of the command table: everything the target knows about a command, in one place.
+//
+// From a row come: dispatch, the check of reserved bits with the field pointer of the sense data, reservation
+// and readiness checks, and the answer to REPORT SUPPORTED OPERATION CODES (SPC-4 §6.35).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "scsi/command.h"
+
+namespace itgtd::scsi {
+
+/// What a reservation held by another nexus does to the command. SPC-2 §5.5.1, SPC-4 table 65.
+enum class ReservationClass : uint8_t {
+  allowed,  ///< always runs (INQUIRY, REPORT LUNS, REQUEST SENSE, RELEASE by anybody, ...)
+  read,     ///< conflicts with exclusive access
+  write,    ///< conflicts with write exclusive and exclusive access
+  query,    ///< runs under persistent reservations, conflicts with RESERVE of SPC-2
+};
+
+/// Conditions under which a command still runs, or'ed together.
+enum CommandFlags : uint8_t {
+  kFlagNone = 0,
+  kRunsWithUnitAttention = 1,  ///< SAM-5 §5.14: INQUIRY, REPORT LUNS, REQUEST SENSE
+  kRunsWhenNotReady = 2,       ///< answers although the medium is not there, stopped or becoming ready
+  kRunsWithoutLun = 4,  ///< answers for a LUN that does not exist (INQUIRY, REPORT LUNS, REQUEST SENSE)
+  kWritesMedium = 8,    ///< refused with WRITE PROTECTED on a read-only LUN
+};
+
+inline constexpr uint32_t kNoServiceAction = 0xFFFF'FFFF;
+
+struct CommandEntry {
+  std::string_view name;  ///< as the standard writes it
+  uint8_t opcode = 0;
+  uint32_t service_action = kNoServiceAction;
+  uint8_t cdb_bytes = 6;
+  DataDirection direction = DataDirection::none;
+  ReservationClass reservation = ReservationClass::allowed;
+  uint8_t flags = kFlagNone;
+  /// Legal bits, from the opcode on. For byte 0 the opcode itself, and for a service action its own value
+  /// (SPC-4 §6.35.3).
+  std::array<uint8_t, 16> cdb_usage{};
+  Admit* admit = nullptr;
+  Start* start = nullptr;
+  Resume* resume = nullptr;  ///< null when the command does no Io
+};
+
+/// The families. Each is a constexpr array in a file of its own; command_table.cc is the only place that
+/// lists them.
+std::span<const CommandEntry> spc_basic_commands();
+std::span<const CommandEntry> spc_inquiry_commands();
+std::span<const CommandEntry> spc_mode_commands();
+std::span<const CommandEntry> spc_report_commands();
+std::span<const CommandEntry> spc_reserve_commands();
+std::span<const CommandEntry> sbc_capacity_commands();
+std::span<const CommandEntry> sbc_read_write_commands();
+std::span<const CommandEntry> sbc_cache_commands();
+std::span<const CommandEntry> sbc_verify_commands();
+std::span<const CommandEntry> sbc_provisioning_commands();
+
+}  // namespace itgtd::scsi

@@ -1,0 +1,81 @@
+#include "scsi/logical_unit.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "base/parse.h"
+
+namespace itgtd::scsi {
+
+std::array<uint8_t, 16> make_naa(std::string_view serial) {
+  // SPC-4 §7.8.6.6.5: NAA 6h, a company id of 24 bits, 100 bits of the vendor's own.
+  constexpr size_t kCompanyDigits = 7;
+  constexpr size_t kDigits = 32;
+  std::array<uint8_t, 16> naa = {0x60, 0x01, 0x40, 0x50};
+  size_t at = kCompanyDigits;
+  for (const char c : serial) {
+    if (at == kDigits) break;
+    const std::optional<uint8_t> digit = hex_digit(c);
+    if (!digit) continue;
+    const unsigned shift = at % 2 == 0 ? 4 : 0;
+    naa[at / 2] = static_cast<uint8_t>(naa[at / 2] | (*digit << shift));
+    ++at;
+  }
+  return naa;
+}
+
+Sense condition_sense(LuCondition condition) {
+  switch (condition) {
+    case LuCondition::ready:
+      return sense::no_sense();
+    case LuCondition::not_ready:
+      return sense::not_ready(Asc::manual_intervention_required);
+    case LuCondition::stopped:
+      return sense::not_ready(Asc::initializing_command_required);
+    case LuCondition::ejected:
+      return sense::medium_not_present();
+  }
+  return sense::internal_target_failure();
+}
+
+Decision publish(const LuState& before, LuState next) {
+  Decision decision;
+  next.generation = before.generation;
+  if (next == before) return decision;
+  ++next.generation;
+  decision.state = std::make_shared<const LuState>(next);
+  return decision;
+}
+
+Decision on_logical_unit_reset(const LuState& state, NexusId /*nexus*/) {
+  LuState next = state;
+  next.reserved_by = 0;  // SAM-5 §6.3.3, SPC-2 §5.5.1
+  Decision decision = publish(state, next);
+  decision.unit_attentions.push_back({UnitAttentionRaise::Scope::all, 0, Asc::bus_device_reset_occurred});
+  return decision;
+}
+
+Decision on_nexus_loss(const LuState& state, NexusId nexus) {
+  LuState next = state;
+  if (next.reserved_by == nexus) next.reserved_by = 0;  // SAM-5 §6.3.4
+  return publish(state, next);
+}
+
+Decision on_capacity_change(const LuState& state, uint64_t block_count) {
+  LuState next = state;
+  next.block_count = block_count;
+  Decision decision = publish(state, next);
+  // SBC-3 §4.5.
+  if (decision.state) {
+    decision.unit_attentions.push_back({UnitAttentionRaise::Scope::all, 0, Asc::capacity_data_has_changed});
+  }
+  return decision;
+}
+
+Decision on_condition_change(const LuState& state, LuCondition condition) {
+  LuState next = state;
+  next.condition = condition;
+  return publish(state, next);
+}
+
+}  // namespace itgtd::scsi
