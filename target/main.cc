@@ -1,0 +1,66 @@
+// itgtd: arguments, configuration, daemon.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+
+#include "base/log.h"
+#include "target/config/load.h"
+#include "target/config/validate.h"
+#include "target/daemon.h"
+#include "version.h"
+
+namespace {
+
+constexpr int kExitRuntime = 1;
+constexpr int kExitConfiguration = 2;
+
+int serve(const std::string& path, bool check_only) {
+  using namespace itgtd;
+  config::Loaded loaded = config::load_file(path);
+  for (const config::Problem& problem : loaded.problems) {
+    std::fprintf(stderr, "%s\n", problem.to_string().c_str());
+  }
+  if (!loaded.problems.empty()) {
+    const size_t count = loaded.problems.size();
+    std::fprintf(stderr, "itgtd: %zu error%s in %s; nothing was started\n", count, count == 1 ? "" : "s",
+                 path.c_str());
+    return kExitConfiguration;
+  }
+  if (check_only) {
+    std::printf("%s: no errors\n", path.c_str());
+    return 0;
+  }
+  if (const auto refusal = config::refuse_at_start(loaded.config)) {
+    std::fprintf(stderr, "%s: %s\n", path.c_str(), refusal->c_str());
+    return kExitConfiguration;
+  }
+  target::Daemon daemon(path, std::move(loaded.config));
+  return daemon.run();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"iSCSI target server with multipath portals and high availability"};
+  std::string path = "/etc/itgtd/itgtd.toml";
+  bool check_only = false;
+  app.add_option("--config", path, "configuration file")->capture_default_str()->type_name("FILE");
+  app.add_flag("--check", check_only,
+               "check the configuration, print every error as file:line: message, and leave");
+  app.set_version_flag("--version", "itgtd " ITGTD_VERSION);
+  app.footer(
+      "Signals: SIGHUP reloads the configuration; SIGTERM finishes what is in flight and stops.\n"
+      "Exit status: 0 stopped as asked, 1 run time error, 2 configuration error.");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int status = app.exit(error);
+    return status == 0 ? 0 : kExitConfiguration;
+  }
+  try {
+    return serve(path, check_only);
+  } catch (const std::exception& error) {
+    itgtd::log::error("{}", error.what());
+    return kExitRuntime;
+  }
+}

@@ -1,0 +1,229 @@
+// What the control thread and the workers tell each other. Rare things only; a READ or WRITE causes none of
+// these.
+//
+// The control thread is the one writer of everything that workers share: sessions, targets, the state of
+// logical units. It decides, tells every worker, and goes on when all have taken it. Each message that asks
+// for an answer carries a `change` number that comes back in Taken.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/address.h"
+#include "base/slab.h"
+#include "scsi/command.h"
+#include "scsi/logical_unit.h"
+#include "target/backend/backend.h"
+#include "target/iscsi/directory.h"
+#include "target/iscsi/parameters.h"
+#include "target/iscsi/session.h"
+
+namespace itgtd::target {
+
+using WorkerIndex = uint32_t;
+/// Names a target, a logical unit, a listener or a change for the life of the daemon. 0: none.
+using Key = uint64_t;
+
+/// A connection, wherever it is.
+struct ConnectionRef {
+  WorkerIndex worker = 0;
+  SlotId slot;
+  bool operator==(const ConnectionRef&) const = default;
+};
+
+// --- To a worker
+// -----------------------------------------------------------------------------------------------
+
+/// Listen on this socket, which the worker owns from now on.
+struct AddListener {
+  Key listener = 0;
+  int fd = -1;
+};
+struct RemoveListener {
+  Key listener = 0;
+};
+
+/// A connection that was accepted; the worker owns the descriptor.
+struct AdoptConnection {
+  int fd = -1;
+  Key listener = 0;
+};
+
+struct SetDirectory {
+  Key change = 0;
+  std::shared_ptr<const iscsi::Directory>
+      directory;  ///< owners: the control thread, workers, sessions that list it
+};
+
+struct AddTarget {
+  Key change = 0;
+  Key target = 0;
+  std::string name;
+};
+/// Its sessions have been closed before.
+struct RemoveTarget {
+  Key change = 0;
+  Key target = 0;
+};
+
+/// A logical unit appears; each worker makes a LogicalUnit and a Backend of its own from this.
+struct AddLun {
+  Key change = 0;
+  Key target = 0;
+  Key lun_key = 0;
+  uint16_t lun = 0;
+  scsi::LuIdentity identity;
+  bool removable = false;
+  bool read_only = false;
+  bool write_cache = true;  ///< the default value of WCE
+  scsi::Geometry geometry;
+  std::shared_ptr<const scsi::LuState> state;
+  /// Null: the backend is not there (yet). Owners: the control thread and every worker's copy.
+  std::shared_ptr<backend::Medium> medium;
+  /// True for one that comes while the target serves: nexuses are told that REPORT LUNS would answer
+  /// otherwise.
+  bool announce = false;
+};
+/// The device of a logical unit that had none is there now.
+struct AttachMedium {
+  Key change = 0;
+  Key lun_key = 0;
+  scsi::Geometry geometry;
+  std::shared_ptr<backend::Medium> medium;
+  std::shared_ptr<const scsi::LuState> state;
+};
+/// Answered when no command uses it any more.
+struct RemoveLun {
+  Key change = 0;
+  Key lun_key = 0;
+};
+
+/// The shared state of a logical unit changed.
+struct PublishState {
+  Key change = 0;
+  Key lun_key = 0;
+  std::shared_ptr<const scsi::LuState> state;  ///< null: only the unit attentions
+  std::vector<scsi::UnitAttentionRaise> unit_attentions;
+};
+
+/// A command that asked for an Update ends with this.
+struct CommandDecided {
+  SlotId task;
+  scsi::Done done;
+};
+
+/// Hold new commands of a target's LUN, or of all of them, end those in flight, say when they are gone.
+struct Hold {
+  Key change = 0;
+  Key barrier = 0;
+  Key target = 0;
+  bool all_luns = false;
+  uint16_t lun = 0;
+  /// Only the commands of `nexus` are ended, and none are held: I_T NEXUS RESET.
+  bool only_nexus = false;
+  /// Not none: nexuses other than `nexus` that lose a command this way are told so.
+  scsi::Asc tell_others = scsi::Asc::none;
+  scsi::NexusId nexus = 0;
+};
+struct Lift {
+  Key barrier = 0;
+};
+struct ManagementDone {
+  ConnectionRef connection;
+  iscsi::ManagementRequest request;
+  iscsi::TaskManagementOutcome outcome = iscsi::TaskManagementOutcome::function_complete;
+};
+
+/// The registry has admitted the session: finish the login.
+struct SessionOpened {
+  SlotId connection;
+  Key target = 0;  ///< 0: a discovery session
+  scsi::NexusId nexus = 0;
+  uint16_t tsih = 0;
+};
+/// It can't be: the login ends with this status.
+struct SessionRefused {
+  SlotId connection;
+  uint16_t login_status = 0;
+};
+/// End the session: another one takes its place, or the configuration no longer allows it.
+struct CloseSession {
+  SlotId connection;
+  /// Tell the initiator by Async Message before.
+  bool announce = false;
+  std::string reason;  ///< for the log
+};
+
+/// Finish what is in flight, tell every initiator, close everything; answered by Stopped.
+struct Stop {};
+
+using WorkerMessage =
+    std::variant<AddListener, RemoveListener, AdoptConnection, SetDirectory, AddTarget, RemoveTarget, AddLun,
+                 AttachMedium, RemoveLun, PublishState, CommandDecided, Hold, Lift, ManagementDone,
+                 SessionOpened, SessionRefused, CloseSession, Stop>;
+
+// --- To the control thread
+// -----------------------------------------------------------------------------------------
+
+/// A worker has taken the change with this number.
+struct Taken {
+  Key change = 0;
+  WorkerIndex worker = 0;
+};
+
+struct Accepted {
+  int fd = -1;
+  Key listener = 0;
+};
+struct ConnectionClosed {
+  WorkerIndex worker = 0;
+  /// True exactly when it had not reached the full feature phase.
+  bool during_login = false;
+};
+
+/// A login is complete but for the registry.
+struct OpenSession {
+  ConnectionRef connection;
+  iscsi::SessionIdentity identity;
+  Address peer;
+  Address local;
+  Key listener = 0;
+};
+struct SessionClosed {
+  ConnectionRef connection;
+  scsi::NexusId nexus = 0;
+  /// False: the connection was gone, or going, when it was told that its session is open; its
+  /// ConnectionClosed says that it was logging in.
+  bool was_open = true;
+};
+
+/// A command wants the shared state of its logical unit changed. The command stays frozen in the worker until
+/// CommandDecided.
+struct DecideUpdate {
+  WorkerIndex worker = 0;
+  SlotId task;
+  Key lun_key = 0;
+  scsi::NexusId nexus = 0;
+  const scsi::Command* command = nullptr;
+  scsi::Decide* decide = nullptr;
+};
+
+/// A task management function that concerns other sessions too.
+struct Manage {
+  ConnectionRef connection;
+  Key target = 0;
+  scsi::NexusId nexus = 0;
+  iscsi::ManagementRequest request;
+};
+
+struct Stopped {
+  WorkerIndex worker = 0;
+};
+
+using ControlMessage = std::variant<Taken, Accepted, ConnectionClosed, OpenSession, SessionClosed,
+                                    DecideUpdate, Manage, Stopped>;
+
+}  // namespace itgtd::target
