@@ -1,0 +1,1 @@
+"""Real daemon, real clients: what the system tests are made of."""
