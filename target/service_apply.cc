@@ -4,7 +4,6 @@
 #include "base/log.h"
 #include "net/socket.h"
 #include "target/service.h"
-#include "version.h"
 
 namespace itgtd::target {
 namespace {

@@ -8,11 +8,7 @@
 // docs/ARCHITECTURE.md follows a READ and a WRITE.
 #pragma once
 
-#include <array>
-#include <functional>
 #include <memory>
-#include <optional>
-#include <thread>
 #include <unordered_map>
 #include <vector>
 
