@@ -41,7 +41,7 @@ int serve(const std::string& path, bool check_only) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"iSCSI target server with multipath portals and high availability"};
+  CLI::App app{"iSCSI target server with multipath portals"};
   std::string path = "/etc/itgtd/itgtd.toml";
   bool check_only = false;
   app.add_option("--config", path, "configuration file")->capture_default_str()->type_name("FILE");
