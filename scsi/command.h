@@ -8,9 +8,10 @@
 // value:
 //   Io      a transfer between the command's memory and the logical unit's medium; a backend executes it
 //   Update  a change of what all workers share about the logical unit (reservation, mode page, start/stop);
-//   the one
-//           writer of that state decides it, publishes it to every worker, and only then resumes the command
-// COMPARE AND WRITE is two Io, RESERVE is one Update.
+//           the one writer of that state decides it, publishes it to every worker, and only then the command
+//           goes on
+//   Claim   blocks that no other command, on any worker, may touch until this one is over
+// COMPARE AND WRITE is a Claim and two Io, RESERVE is one Update.
 #pragma once
 
 #include <array>
@@ -22,6 +23,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "scsi/initiator_port.h"
 #include "scsi/limits.h"
 #include "scsi/sense.h"
 
@@ -50,7 +52,9 @@ struct DataPhase {
 struct Command {
   std::array<uint8_t, 16> cdb{};
   Nexus* nexus = nullptr;
-  /// Null: the LUN does not exist; the few commands that must answer all the same do.
+  /// The unit whose medium the next Io is of, and whose state the next Update changes. Null: the LUN does not
+  /// exist; the few commands that must answer all the same do. A copy between logical units sets it from step
+  /// to step, each time anew by Nexus::find(): a unit may be removed between two steps.
   LogicalUnit* lu = nullptr;
   /// Set by admit(): the decoded LUN (scsi/dispatch.h), whether it exists or not.
   uint16_t lun = 0;
@@ -93,10 +97,11 @@ struct Done {
 };
 
 enum class IoKind : uint8_t {
-  read,   ///< medium -> data
-  write,  ///< data -> medium
-  flush,  ///< all that was written before is durable when this is done
-  unmap,  ///< the range may be given back to the medium; it reads as zeros where the medium promises that
+  read,    ///< medium -> data
+  write,   ///< data -> medium
+  flush,   ///< all that was written before is durable when this is done
+  extent,  ///< how the medium holds the range: IoResult::mapped for its first IoResult::bytes_done bytes
+  unmap,   ///< the range may be given back to the medium; it reads as zeros where the medium promises that
   write_zeroes,  ///< the range reads as zeros
 };
 
@@ -121,14 +126,56 @@ struct IoResult {
   /// Only where Io::may_borrow allows it, else null: all of length_bytes stand here. Constant, for the life
   /// of the process.
   const std::byte* borrowed = nullptr;
+  /// Of IoKind::extent: false exactly when the medium holds nothing there, and it reads as zeros.
+  bool mapped = true;
+};
+
+/// Blocks of one logical unit.
+struct ClaimedRange {
+  uint64_t lu_key = 0;  ///< LogicalUnit::key
+  uint64_t lba = 0;
+  uint64_t blocks = 0;
+
+  [[nodiscard]] bool overlaps(const ClaimedRange& other) const {
+    return lu_key == other.lu_key && blocks != 0 && other.blocks != 0 && lba < other.end() &&
+           other.lba < end();
+  }
+  [[nodiscard]] uint64_t end() const { return blocks > UINT64_MAX - lba ? UINT64_MAX : lba + blocks; }
+};
+
+/// The command needs these blocks for itself: resume() is called when no other command touches them and none
+/// can begin to. They are free again when the command is over, or with its next Claim. Whose start() answers
+/// a Claim has kClaims in its row, and does all its Io under claims: it is never waited for otherwise.
+/// Waiting for claims is in the order in which they were asked for, so a command asks for all it needs in
+/// one.
+struct Claim {
+  std::array<ClaimedRange, 2> ranges;
+  uint8_t count = 1;
 };
 
 /// A unit attention to be queued: for whom, and what.
 struct UnitAttentionRaise {
-  enum class Scope : uint8_t { all, all_but, only };
+  enum class Scope : uint8_t {
+    all,
+    all_but,  ///< `nexus`
+    only,     ///< `nexus`
+    port,     ///< whoever logs in as `port`
+  };
   Scope scope = Scope::all;
   NexusId nexus = 0;
   Asc asc = Asc::none;
+  InitiatorPort port = {};
+};
+
+/// How a command goes on after its Update.
+enum class AfterUpdate : uint8_t {
+  done,    ///< it ends with Decision::done
+  resume,  ///< resume() with an IoResult without an error
+  /// A copy of it goes on, by resume(), without an initiator: nexus null, data empty, scratch as it is. It
+  /// has no answer, nobody can abort it, and it makes no Claim: the state that was just published keeps
+  /// others away. The command itself ends with Decision::done now (IMMED).
+  detach,
+  detach_and_wait,  ///< likewise, and the command ends as the copy does
 };
 
 /// What the writer of the shared state made of an Update. A null state: nothing changes.
@@ -136,19 +183,41 @@ struct Decision {
   /// Two owners by design: the writer, and every worker that has taken it. Immutable once published.
   std::shared_ptr<const LuState> state;
   std::vector<UnitAttentionRaise> unit_attentions;
+  /// Commands of these ports on the logical unit are ended before the answer: PREEMPT AND ABORT.
+  std::vector<InitiatorPort> abort;
   /// What the command that asked ends with, once every worker has taken the state.
   Done done;
+  AfterUpdate after = AfterUpdate::done;
+  /// Data-in that only the writer knows: copied to Command::data, cut to its length, and Done::data_in_bytes
+  /// is set to what was copied.
+  std::vector<std::byte> data_in;
+};
+
+/// A nexus with the target that a logical unit belongs to.
+struct KnownNexus {
+  NexusId id = 0;
+  InitiatorPort port;
+};
+
+/// What a decision may depend on beside state and command.
+struct DecideContext {
+  NexusId nexus = 0;     ///< who asks; 0: a detached command
+  uint64_t time_ms = 0;  ///< since 1970-01-01 UTC
+  /// Who is logged in to the target that the command came through.
+  std::span<const KnownNexus> nexuses = {};
+  /// Bytes that nobody can guess, others for each decision.
+  std::array<std::byte, 16> random{};
 };
 
 /// Decides one change. Runs on the writer's thread; `command` is frozen meanwhile and only read.
-using Decide = Decision(const LuState& state, const Command& command, NexusId nexus);
+using Decide = Decision(const LuState& state, const Command& command, const DecideContext& context);
 
 /// The command wants the shared state changed.
 struct Update {
   Decide* decide = nullptr;
 };
 
-using Step = std::variant<Done, Io, Update>;
+using Step = std::variant<Done, Io, Update, Claim>;
 
 /// What admit() says: the command may go on with this data phase, or is over before it began.
 using Admission = std::variant<DataPhase, Done>;
@@ -156,6 +225,7 @@ using Admission = std::variant<DataPhase, Done>;
 using Admit = Admission(Command& command);
 using Start = Step(Command& command);
 using Resume = Step(Command& command, const IoResult& result);
+using Aborted = void(Command& command);
 
 [[nodiscard]] inline Done good(uint32_t data_in_bytes = 0) {
   return {Status::good, {}, data_in_bytes};

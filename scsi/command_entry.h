@@ -22,13 +22,29 @@ enum class ReservationClass : uint8_t {
 };
 
 /// Conditions under which a command still runs, or'ed together.
-enum CommandFlags : uint8_t {
+enum CommandFlags : uint16_t {
   kFlagNone = 0,
   kRunsWithUnitAttention = 1,  ///< SAM-5 §5.14: INQUIRY, REPORT LUNS, REQUEST SENSE
   kRunsWhenNotReady = 2,       ///< answers although the medium is not there, stopped or becoming ready
-  kRunsWithoutLun = 4,  ///< answers for a LUN that does not exist (INQUIRY, REPORT LUNS, REQUEST SENSE)
-  kWritesMedium = 8,    ///< refused with WRITE PROTECTED on a read-only LUN
+  kRunsWithoutLun = 4,      ///< answers for a LUN that does not exist (INQUIRY, REPORT LUNS, REQUEST SENSE)
+  kWritesMedium = 8,        ///< refused with WRITE PROTECTED on a read-only LUN
+  kRunsInStandby = 16,      ///< SPC-4 §5.15.2.7
+  kRunsInUnavailable = 32,  ///< SPC-4 §5.15.2.8, and offline
+  kRunsInTransition = 64,   ///< SPC-4 §5.15.2.9
+  /// One Io over exactly the blocks that admit() left in Command::lba and blocks_left. Other commands with a
+  /// resume() are taken to touch any block.
+  kOneRange = 128,
+  /// All its Io are under claims: start() answers a Claim, or an Update before it. Before it writes claimed
+  /// blocks it ends the tokens that stand for them (scsi/rod_tokens.h); of others the worker does that.
+  kClaims = 256,
+  /// Runs although FORMAT UNIT or SANITIZE goes on, or SANITIZE failed; what has kRunsWithUnitAttention does,
+  /// too. SBC-3, model clauses on format and sanitize operations.
+  kRunsInRewrite = 512,
+  kThinOnly = 1024,  ///< a logical unit that is not thin does not know the opcode: admit() says so
 };
+
+/// What SPC-4 §5.15.2 wants of every port that is there at all.
+inline constexpr uint16_t kRunsInEveryAccessState = kRunsInStandby | kRunsInUnavailable | kRunsInTransition;
 
 inline constexpr uint32_t kNoServiceAction = 0xFFFF'FFFF;
 
@@ -39,13 +55,16 @@ struct CommandEntry {
   uint8_t cdb_bytes = 6;
   DataDirection direction = DataDirection::none;
   ReservationClass reservation = ReservationClass::allowed;
-  uint8_t flags = kFlagNone;
+  uint16_t flags = kFlagNone;
   /// Legal bits, from the opcode on. For byte 0 the opcode itself, and for a service action its own value
   /// (SPC-4 §6.35.3).
   std::array<uint8_t, 16> cdb_usage{};
   Admit* admit = nullptr;
   Start* start = nullptr;
   Resume* resume = nullptr;  ///< null when the command does no Io
+  /// Told when the command was ended from outside, after start() and before it was Done: it was aborted, or
+  /// its session ended. Null: nobody needs to know.
+  Aborted* aborted = nullptr;
 };
 
 /// The families. Each is a constexpr array in a file of its own; command_table.cc is the only place that

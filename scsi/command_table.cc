@@ -11,11 +11,21 @@ namespace {
 
 // The only list of the families.
 using Family = std::span<const CommandEntry> (*)();
+// One a line.
+// clang-format off
 constexpr Family kFamilies[] = {
-    spc_basic_commands,   spc_inquiry_commands,      spc_mode_commands,       spc_report_commands,
-    spc_reserve_commands, sbc_capacity_commands,     sbc_read_write_commands, sbc_cache_commands,
-    sbc_verify_commands,  sbc_provisioning_commands,
+    spc_basic_commands,
+    spc_inquiry_commands,
+    spc_mode_commands,
+    spc_report_commands,
+    spc_reserve_commands,
+    sbc_capacity_commands,
+    sbc_read_write_commands,
+    sbc_cache_commands,
+    sbc_verify_commands,
+    sbc_provisioning_commands,
 };
+// clang-format on
 
 bool has_service_action(const CommandEntry& entry) {
   return entry.service_action != kNoServiceAction;

@@ -38,39 +38,64 @@ Done refuse_reserved_bits(const Command& command, const IndexedRow& row) {
   ITGTD_ASSERT(false);  // only called when there is one
 }
 
-/// SPC-4 §5.9.1, SPC-2 §5.5.1: what a RESERVE of another nexus keeps out. All that is not always allowed.
-bool conflicts(const Command& command, const LuState& state) {
-  return state.reserved_by != 0 && state.reserved_by != command.nexus->id() &&
-         command.entry->reservation != ReservationClass::allowed;
+/// SPC-2 §5.5.1: a RESERVE of another nexus keeps out all that is not always allowed. SPC-4 §5.12.1, tables
+/// 65 and 66, for persistent reservations.
+bool conflicts(Nexus& nexus, const LogicalUnit& lu, ReservationClass reservation) {
+  if (reservation == ReservationClass::allowed) return false;
+  const LuState& state = *lu.state;
+  if (state.reserved_by != 0 && state.reserved_by != nexus.id()) return true;
+  if (reservation == ReservationClass::query) return false;
+  const ReservationAccess access = nexus.persistent_access(lu);
+  return access == ReservationAccess::none ||
+         (access == ReservationAccess::read && reservation == ReservationClass::write);
 }
 
-/// True exactly when check_logical_unit() has nothing to find, whatever the command: no unit attention waits,
-/// nothing is reserved, the unit is ready and not write-protected. What is true of nearly all commands.
-bool is_untroubled(const Command& command) {
-  const LogicalUnit& lu = *command.lu;
+/// True exactly when check_unit() has nothing to find, whatever the command.
+bool is_untroubled(Nexus& nexus, const LogicalUnit& lu) {
   const LuState& state = *lu.state;
-  return !command.nexus->pending(command.lun) && state.reserved_by == 0 &&
-         state.condition == LuCondition::ready && !state.write_protected && !lu.read_only;
+  const AccessState access = access_state(lu);
+  return state.condition == LuCondition::ready && !state.write_protected && !lu.read_only &&
+         (access == AccessState::active_optimized || access == AccessState::active_non_optimized) &&
+         !conflicts(nexus, lu, ReservationClass::write);
+}
+
+/// The flag of those that run in `state` although others don't.
+uint16_t runs_in(AccessState state) {
+  if (state == AccessState::standby) return kRunsInStandby;
+  return state == AccessState::transitioning ? kRunsInTransition : kRunsInUnavailable;
+}
+
+/// SPC-4 §5.15.2: what a port group in this state does not serve.
+std::optional<Done> check_access_state(AccessState state, uint16_t flags) {
+  const std::optional<Sense> refused = access_sense(state);
+  if (!refused || (flags & runs_in(state)) != 0) return std::nullopt;
+  return check_condition(*refused);
+}
+
+/// Whether a command with these flags runs in this condition. While the medium is written anew only those
+/// do that always do (SAM-5 §5.14), and the few others that say so.
+bool runs_in(LuCondition condition, uint16_t flags) {
+  if (condition == LuCondition::ready) return true;
+  if (is_being_rewritten(condition) || condition == LuCondition::sanitize_failed) {
+    return (flags & (kRunsWithUnitAttention | kRunsInRewrite)) != 0;
+  }
+  return (flags & kRunsWhenNotReady) != 0;
 }
 
 /// Apart from admit(), whose frame it would enlarge.
 [[gnu::noinline]] std::optional<Done> check_logical_unit(Command& command) {
-  const uint8_t flags = command.entry->flags;
-  const LuState& state = *command.lu->state;
+  Nexus& nexus = *command.nexus;
+  const CommandEntry& entry = *command.entry;
   // SAM-5 §5.14: before anything that the command itself could report.
-  if ((flags & kRunsWithUnitAttention) == 0 && command.nexus->pending(command.lun)) [[unlikely]] {
-    const std::optional<Asc> asc = command.nexus->take(command.lun);
+  if ((entry.flags & kRunsWithUnitAttention) == 0 && nexus.pending(command.lun)) {
+    const std::optional<Asc> asc = nexus.take(command.lun);
     if (asc) return check_condition(sense::unit_attention(*asc));
   }
-  if (conflicts(command, state)) [[unlikely]]
-    return Done{Status::reservation_conflict, {}, 0};
-  if (state.condition != LuCondition::ready && (flags & kRunsWhenNotReady) == 0) [[unlikely]] {
-    return check_condition(condition_sense(state.condition));
+  if (!nexus.pending(command.lun) && is_untroubled(nexus, *command.lu)) {
+    nexus.set_untroubled(command.lun, command.lu->state->generation);
+    return std::nullopt;
   }
-  if ((flags & kWritesMedium) != 0 && (state.write_protected || command.lu->read_only)) [[unlikely]] {
-    return check_condition(sense::write_protected());
-  }
-  return std::nullopt;
+  return check_unit(nexus, *command.lu, entry.reservation, entry.flags);
 }
 
 // Apart from admit(), so that the result is built where the caller wants it and not copied there.
@@ -81,6 +106,20 @@ Admission admit_row(Command& command) {
 }
 
 }  // namespace
+
+std::optional<Done> check_unit(Nexus& nexus, const LogicalUnit& lu, ReservationClass reservation,
+                               uint16_t flags) {
+  const LuState& state = *lu.state;
+  if (const std::optional<Done> refused = check_access_state(access_state(lu), flags)) return refused;
+  if (conflicts(nexus, lu, reservation)) return Done{Status::reservation_conflict, {}, 0};
+  if (!runs_in(state.condition, flags)) {
+    return check_condition(condition_sense(state));
+  }
+  if ((flags & kWritesMedium) != 0 && (state.write_protected || lu.read_only)) {
+    return check_condition(sense::write_protected());
+  }
+  return std::nullopt;
+}
 
 uint16_t decode_other_lun(uint64_t lun_field) {
   if (lun_field == kWellKnownReportLuns) return kReportLunsWellKnown;
@@ -121,7 +160,8 @@ Admission admit(Command& command, uint64_t lun_field) {
   }
   if (has_reserved_bits(command, *row)) [[unlikely]]
     return refuse_reserved_bits(command, *row);
-  if (command.lu != nullptr && !is_untroubled(command)) [[unlikely]] {
+  if (command.lu != nullptr && !command.nexus->is_untroubled(command.lun, command.lu->state->generation))
+      [[unlikely]] {
     if (const std::optional<Done> refused = check_logical_unit(command)) [[unlikely]]
       return *refused;
   }

@@ -1,6 +1,8 @@
 // The way into the SCSI layer: the three calls of command.h for whatever CDB came.
 #pragma once
 
+#include <optional>
+
 #include "base/assert.h"
 #include "scsi/command.h"
 #include "scsi/command_entry.h"
@@ -23,10 +25,16 @@ inline constexpr uint16_t kReportLunsWellKnown = 0xFFFE;
 /// The eight bytes for `lun`: peripheral device addressing below 256.
 [[nodiscard]] uint64_t encode_lun(uint16_t lun);
 
+/// Whether a command of `nexus` with this class and these flags may run on `lu` now: asymmetric access state,
+/// reservations, readiness, write protection, in this order. Nothing: it may. For commands that touch units
+/// beside the one that they were sent to; those of the others admit() asks itself.
+[[nodiscard]] std::optional<Done> check_unit(Nexus& nexus, const LogicalUnit& lu,
+                                             ReservationClass reservation, uint16_t flags);
+
 /// Looks at `command.cdb` (already set, as is `command.nexus`), fills lu, entry and phase. The order of
-/// checks: opcode known, LUN exists, CDB's reserved bits, unit attention, reservation, readiness, write
-/// protection, then the row's admit(). Called in CmdSN order, so a unit attention goes to the first command
-/// that came.
+/// checks: opcode known, LUN exists, CDB's reserved bits, unit attention, asymmetric access state,
+/// reservation, readiness, write protection, then the row's admit(). Called in CmdSN order, so a unit
+/// attention goes to the first command that came.
 [[nodiscard]] Admission admit(Command& command, uint64_t lun_field);
 /// Runs the row's start(): data-out is complete, `command.data` and `command.scratch` are there.
 [[nodiscard]] inline Step start(Command& command) {

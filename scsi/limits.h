@@ -23,8 +23,41 @@ inline constexpr uint64_t kWriteSameBlocksMax = 0xFFFF;
 inline constexpr uint32_t kUnmapDescriptorsMax = 256;
 inline constexpr uint32_t kUnmapBlocksMax = 0x0010'0000;
 
+/// The echo buffer of a nexus, of WRITE BUFFER: as much as its descriptor, of 13 bits, and most hosts know.
+inline constexpr uint16_t kEchoBufferBytesMax = 4096;
+
+/// CSCD (copy source and copy destination) descriptors of one EXTENDED COPY: initiators use two.
+inline constexpr uint16_t kCopyTargetsMax = 16;
+/// Its segment descriptors, and what one of them may copy. Together they bound the time that one command
+/// takes; RECEIVE COPY RESULTS and VPD 8Fh tell both.
+inline constexpr uint16_t kCopySegmentsMax = 16;
+inline constexpr uint32_t kCopySegmentBytesMax = uint32_t{16} << 20;
+/// What one third-party copy command of any kind may copy.
+inline constexpr uint64_t kCopyBytesMax = uint64_t{256} << 20;
+static_assert(kCopyBytesMax == uint64_t{kCopySegmentsMax} * kCopySegmentBytesMax);
+/// Third-party copies of a nexus with a list identifier: under way, or with results that nobody has asked
+/// for. Beyond it the oldest results go.
+inline constexpr uint16_t kCopiesMax = 32;
+
+/// ROD tokens of one logical unit at a time: each write to it is held against their ranges. An initiator that
+/// makes more loses its oldest.
+inline constexpr size_t kRodTokensMax = 64;
+/// Why a token can't be used any more is remembered of so many.
+inline constexpr size_t kEndedRodTokensMax = 64;
+/// Block device range descriptors of one POPULATE TOKEN or WRITE USING TOKEN.
+inline constexpr uint16_t kRodRangesMax = 64;
+/// INACTIVITY TIMEOUT of a token: when none is asked for, and the most that may be.
+inline constexpr uint32_t kRodInactivityDefaultSeconds = 60;
+inline constexpr uint32_t kRodInactivityMaxSeconds = 600;
+/// OPTIMAL TRANSFER COUNT: done well within the four seconds that Windows gives one WRITE USING TOKEN.
+inline constexpr uint64_t kRodOptimalBytes = uint64_t{64} << 20;
+
 /// Unit attentions queued per nexus and LUN. More of them collapse into one POWER ON, RESET OR BUS DEVICE
 /// RESET OCCURRED.
 inline constexpr size_t kUnitAttentionsMax = 7;
+
+/// What SET IDENTIFYING INFORMATION may store: the most that SPC-4 lets a device server support.
+inline constexpr uint16_t kIdentifyingInformationBytesMax = 512;
+inline constexpr uint16_t kIdentifyingTextBytesMax = 256;
 
 }  // namespace itgtd::scsi

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "base/parse.h"
+#include "scsi/mode_pages.h"
 
 namespace itgtd::scsi {
 
@@ -24,8 +25,8 @@ std::array<uint8_t, 16> make_naa(std::string_view serial) {
   return naa;
 }
 
-Sense condition_sense(LuCondition condition) {
-  switch (condition) {
+Sense condition_sense(const LuState& state) {
+  switch (state.condition) {
     case LuCondition::ready:
       return sense::no_sense();
     case LuCondition::not_ready:
@@ -34,8 +35,24 @@ Sense condition_sense(LuCondition condition) {
       return sense::not_ready(Asc::initializing_command_required);
     case LuCondition::ejected:
       return sense::medium_not_present();
+    case LuCondition::formatting:
+      return sense::in_progress(Asc::format_in_progress, state.progress);
+    case LuCondition::format_failed:
+      return sense::format_corrupted();
+    case LuCondition::sanitizing:
+      return sense::in_progress(Asc::sanitize_in_progress, state.progress);
+    case LuCondition::sanitize_failed:
+      return sense::sanitize_failed();
   }
   return sense::internal_target_failure();
+}
+
+AccessState access_state(const LogicalUnit& lu) {
+  if (lu.state->port_groups == nullptr) return AccessState::active_optimized;
+  for (const PortGroup& group : lu.state->port_groups->groups) {
+    if (group.id == lu.port_group) return group.state;
+  }
+  return AccessState::unavailable;
 }
 
 Decision publish(const LuState& before, LuState next) {
@@ -49,7 +66,9 @@ Decision publish(const LuState& before, LuState next) {
 
 Decision on_logical_unit_reset(const LuState& state, NexusId /*nexus*/) {
   LuState next = state;
-  next.reserved_by = 0;  // SAM-5 §6.3.3, SPC-2 §5.5.1
+  next.reserved_by = 0;               // SAM-5 §6.3.3, SPC-2 §5.5.1
+  next.removal_prevented_by.clear();  // SBC-3, PREVENT ALLOW MEDIUM REMOVAL
+  apply_saved_mode_pages(next);       // SPC-4 §7.5.1: the saved values, or the default ones
   Decision decision = publish(state, next);
   decision.unit_attentions.push_back({UnitAttentionRaise::Scope::all, 0, Asc::bus_device_reset_occurred});
   return decision;
@@ -58,6 +77,8 @@ Decision on_logical_unit_reset(const LuState& state, NexusId /*nexus*/) {
 Decision on_nexus_loss(const LuState& state, NexusId nexus) {
   LuState next = state;
   if (next.reserved_by == nexus) next.reserved_by = 0;  // SAM-5 §6.3.4
+  std::erase(next.removal_prevented_by, nexus);         // SBC-3, PREVENT ALLOW MEDIUM REMOVAL
+  if (next.thresholds.initiator == nexus) next.thresholds.initiator = 0;
   return publish(state, next);
 }
 
@@ -74,7 +95,9 @@ Decision on_capacity_change(const LuState& state, uint64_t block_count) {
 
 Decision on_condition_change(const LuState& state, LuCondition condition) {
   LuState next = state;
-  next.condition = condition;
+  if (!is_being_rewritten(state.condition) && !is_left_unfinished(state.condition)) {
+    next.condition = condition;
+  }
   return publish(state, next);
 }
 

@@ -7,17 +7,14 @@
 #include <string>
 #include <vector>
 
+#include "base/bytes.h"
 #include "scsi/command.h"
+#include "scsi/copy_results.h"
+#include "scsi/initiator_port.h"
 #include "scsi/logical_unit.h"
+#include "scsi/persistent_reservations.h"
 
 namespace itgtd::scsi {
-
-/// The initiator port: iSCSI name and ISID. What reservations are bound to. SPC-4 §7.6.4.6.
-struct InitiatorPort {
-  std::string name;
-  std::array<uint8_t, 6> isid{};
-  bool operator==(const InitiatorPort&) const = default;
-};
 
 class Nexus {
  public:
@@ -31,28 +28,57 @@ class Nexus {
   }
   [[nodiscard]] const LunMap& luns() const { return *luns_; }
 
-  /// Queues a unit attention for `lun`. The same one twice is one; a reset clears those before it (SAM-5
-  /// §5.14).
+  /// Queues a unit attention for `lun`. The same one twice is one. Power on, a reset and the loss of the
+  /// nexus come before all others, and only the greatest of them is told; a reset makes void what it implies
+  /// (SAM-5 §5.14, §6.2). More than kUnitAttentionsMax collapse into power on.
   void raise(uint16_t lun, Asc asc);
-  /// True exactly when a unit attention waits for `lun`: the one test on the data path.
+  /// True exactly when a unit attention waits for `lun`.
   [[nodiscard]] bool pending(uint16_t lun) const { return ((pending_[lun / 64] >> (lun % 64)) & 1) != 0; }
-  /// Takes the oldest one.
+  /// Takes the one to be told next: an event, or else the oldest.
   std::optional<Asc> take(uint16_t lun);
   /// Forgets what waits for `lun`: it was removed, or is another one now.
   void clear(uint16_t lun);
   /// Takes REPORTED LUNS DATA HAS CHANGED off every LUN: REPORT LUNS was answered. SPC-4 §6.33.
   void clear_reported_luns_changed();
 
+  /// True exactly when dispatch has found, and set_untroubled() noted, that in this generation of the state
+  /// of `lun` nothing keeps any command of this nexus from running, and no unit attention has come since: the
+  /// one test on the data path.
+  [[nodiscard]] bool is_untroubled(uint16_t lun, uint64_t generation) const {
+    return untroubled_[lun] == generation;
+  }
+  void set_untroubled(uint16_t lun, uint64_t generation) { untroubled_[lun] = generation; }
+  /// What persistent reservations leave to this nexus on `lu`; looked up once a generation.
+  [[nodiscard]] ReservationAccess persistent_access(const LogicalUnit& lu);
+
+  /// What WRITE BUFFER last wrote into the echo buffer, and by way of this LUN; nothing when it has not. The
+  /// bytes live until the next set_echo_buffer().
+  [[nodiscard]] std::optional<ConstBytes> echo_buffer(uint16_t lun) const;
+  /// Allocates. At most kEchoBufferBytesMax.
+  void set_echo_buffer(uint16_t lun, ConstBytes content);
+
+  /// Its third-party copies that have a list identifier.
+  [[nodiscard]] CopyResults& copies() { return copies_; }
+
  private:
   struct Queue {
     uint8_t count = 0;
     std::array<Asc, kUnitAttentionsMax> entries{};
   };
+  struct Access {
+    uint64_t generation = 0;
+    ReservationAccess access = ReservationAccess::all;
+  };
   NexusId id_;
   InitiatorPort port_;
   const LunMap* luns_;
   std::array<uint64_t, kLunsPerTargetMax / 64> pending_{};
-  std::vector<Queue> queues_;  ///< one per LUN
+  std::vector<Queue> queues_;                             ///< one per LUN
+  std::array<uint64_t, kLunsPerTargetMax> untroubled_{};  ///< a generation of each LUN's state; 0: none
+  std::vector<Access> access_;                            ///< one per LUN
+  std::optional<uint16_t> echo_lun_;                      ///< through which the echo buffer was written
+  std::vector<std::byte> echo_;
+  CopyResults copies_;
 };
 
 }  // namespace itgtd::scsi

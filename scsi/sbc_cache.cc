@@ -38,14 +38,15 @@ constexpr auto kNone = DataDirection::none;
 constexpr auto kRead = ReservationClass::read;
 constexpr auto kWrite = ReservationClass::write;
 
-// Byte 1: IMMED. SYNC_NV and RELADR are obsolete.
+// Byte 1: IMMED, and SYNC_NV, which is obsolete: initiators still set it, and it asks for nothing that is not
+// done. RELADR is obsolete, too, and no initiator sets it.
 // clang-format off
 constexpr CommandEntry kCommands[] = {
     {"SYNCHRONIZE CACHE(10)", 0x35, kNoServiceAction, 10, kNone, kWrite, kFlagNone,
-     {0x35, 0x02, 0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0xFF, 0xFF, 0x00},
+     {0x35, 0x06, 0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0xFF, 0xFF, 0x00},
      admit_cache_range<10>, start_synchronize, resume_synchronize},
     {"SYNCHRONIZE CACHE(16)", 0x91, kNoServiceAction, 16, kNone, kWrite, kFlagNone,
-     {0x91, 0x02, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0x00},
+     {0x91, 0x06, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0x00},
      admit_cache_range<16>, start_synchronize, resume_synchronize},
     // GROUP NUMBER is taken and means nothing here: what it would be counted for does not exist.
     {"PRE-FETCH(10)", 0x34, kNoServiceAction, 10, kNone, kRead, kFlagNone,

@@ -96,39 +96,130 @@ Step start_read_capacity16(Command& command) {
   return good(bytes);
 }
 
-/// SBC-3 §5.4. Every block is reported as mapped, which also stands for "not known" (table 14 there): the
-/// medium's holes are not looked up. QEMU 7.2 aborts on a thin disk of 4096-byte blocks that does not know
-/// the command.
+// ---- GET LBA STATUS, SBC-3 §5.4 ----
+//
+// The answer is made in scratch, descriptor by descriptor, as the medium tells how it holds one stretch after
+// the other. Command::lba is where the next one begins, stage how many descriptors there are, blocks_left how
+// often the medium may still be asked.
+
+struct LbaStatusHeader {
+  be32 parameter_data_length;
+  uint8_t reserved[4] = {};
+};
+static_assert(sizeof(LbaStatusHeader) == 8 && WireStruct<LbaStatusHeader>);
+
+struct LbaStatusDescriptor {
+  be64 lba_status_logical_block_address;
+  be32 number_of_logical_blocks;
+  uint8_t provisioning_status = 0;
+  uint8_t reserved[3] = {};
+};
+static_assert(sizeof(LbaStatusDescriptor) == 16 && WireStruct<LbaStatusDescriptor>);
+
+// SBC-3 §5.4.2, PROVISIONING STATUS.
+constexpr uint8_t kMappedOrUnknown = 0;
+constexpr uint8_t kDeallocated = 1;
+/// Of one answer: bounds its memory and its time.
+constexpr uint32_t kLbaStatusDescriptorsMax = 255;
+
+uint32_t lba_status_descriptors(uint32_t allocation_length) {
+  if (allocation_length < sizeof(LbaStatusHeader)) return 1;
+  const size_t room = (allocation_length - sizeof(LbaStatusHeader)) / sizeof(LbaStatusDescriptor);
+  return static_cast<uint32_t>(std::clamp<size_t>(room, 1, kLbaStatusDescriptorsMax));
+}
+
 Admission admit_get_lba_status(Command& command) {
   const uint64_t lba = cdb_u64(command, 2);
   if (lba >= capacity(command)) return check_condition(sense::lba_out_of_range(lba));
-  return parameter_data_in(cdb_u32(command, 10));
+  const uint32_t descriptors = lba_status_descriptors(cdb_u32(command, 10));
+  const size_t answer_bytes = sizeof(LbaStatusHeader) + descriptors * sizeof(LbaStatusDescriptor);
+  command.lba = lba;
+  command.stage = 0;
+  command.blocks_left = 2 * descriptors;
+  DataPhase phase = parameter_data_in(cdb_u32(command, 10));
+  phase.scratch_bytes = static_cast<uint32_t>(answer_bytes);
+  return phase;
+}
+
+Bytes lba_status_area(const Command& command, uint32_t index) {
+  return command.scratch.subspan(sizeof(LbaStatusHeader) + index * sizeof(LbaStatusDescriptor),
+                                 sizeof(LbaStatusDescriptor));
+}
+
+/// True exactly when there is no room for more.
+bool add_lba_status(Command& command, uint64_t blocks, uint8_t status) {
+  constexpr uint64_t kBlocksMax = std::numeric_limits<uint32_t>::max();
+  while (blocks > 0) {
+    LbaStatusDescriptor last;
+    if (command.stage > 0) last = load<LbaStatusDescriptor>(lba_status_area(command, command.stage - 1));
+    const uint64_t there = last.number_of_logical_blocks.get();
+    if (command.stage == 0 || last.provisioning_status != status || there == kBlocksMax) {
+      if (lba_status_area(command, 0).size() * (command.stage + 1) + sizeof(LbaStatusHeader) >
+          command.scratch.size()) {
+        return true;
+      }
+      last = {be64(command.lba), be32(0), status};
+      ++command.stage;
+    }
+    const uint64_t room = kBlocksMax - last.number_of_logical_blocks.get();
+    const uint64_t part = std::min(blocks, room);
+    last.number_of_logical_blocks.set(static_cast<uint32_t>(last.number_of_logical_blocks.get() + part));
+    store(lba_status_area(command, command.stage - 1), last);
+    command.lba += part;
+    blocks -= part;
+  }
+  return false;
+}
+
+Done send_lba_status(Command& command) {
+  const size_t answer_bytes = sizeof(LbaStatusHeader) + command.stage * sizeof(LbaStatusDescriptor);
+  LbaStatusHeader header;
+  header.parameter_data_length.set(
+      static_cast<uint32_t>(answer_bytes - sizeof(header.parameter_data_length)));
+  store(command.scratch, header);
+  const size_t bytes = std::min(answer_bytes, command.data.size());
+  std::copy_n(command.scratch.begin(), bytes, command.data.begin());
+  return good(static_cast<uint32_t>(bytes));
+}
+
+Step next_lba_status_step(Command& command) {
+  const uint64_t end = capacity(command);
+  if (command.lba >= end || command.blocks_left == 0) return send_lba_status(command);
+  --command.blocks_left;
+  return make_io(command, IoKind::extent, {command.lba, end - command.lba});
 }
 
 Step start_get_lba_status(Command& command) {
-  const uint64_t lba = cdb_u64(command, 2);
-  const uint64_t blocks = std::min<uint64_t>(capacity(command) - lba, std::numeric_limits<uint32_t>::max());
-  ParameterData data;
-  data.u32(4 + 16);  // PARAMETER DATA LENGTH: what follows it, with one descriptor
-  data.u32(0);
-  data.u64(lba);
-  data.u32(static_cast<uint32_t>(blocks));
-  data.u32(0);  // PROVISIONING STATUS 0h: mapped or unknown
-  return data.send(command);
+  if (command.lu->geometry.thin) return next_lba_status_step(command);
+  // SBC-3 §4.7: of a fully provisioned unit every block is mapped.
+  add_lba_status(command, capacity(command) - command.lba, kMappedOrUnknown);
+  return send_lba_status(command);
+}
+
+Step resume_get_lba_status(Command& command, const IoResult& result) {
+  const uint64_t end = capacity(command);
+  const uint64_t blocks = result.bytes_done / block_bytes(command);
+  if (!succeeded(result) || blocks == 0) return io_failed(command, IoKind::extent, command.lba, result);
+  const uint64_t left = end - std::min(command.lba, end);
+  if (add_lba_status(command, std::min(blocks, left), result.mapped ? kMappedOrUnknown : kDeallocated)) {
+    return send_lba_status(command);
+  }
+  return next_lba_status_step(command);
 }
 
 constexpr auto kIn = DataDirection::in;
 constexpr auto kQuery = ReservationClass::query;
+constexpr auto kRead = ReservationClass::read;
 
 // clang-format off
 constexpr CommandEntry kCommands[] = {
-    {"READ CAPACITY(10)", 0x25, kNoServiceAction, 10, kIn, kQuery, kFlagNone,
+    {"READ CAPACITY(10)", 0x25, kNoServiceAction, 10, kIn, kQuery, kRunsInStandby,
      {0x25, 0x00, 0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0x00, 0x01, 0x00},
      admit_read_capacity10, start_read_capacity10, nullptr},
-    {"GET LBA STATUS", 0x9E, 0x12, 16, kIn, kQuery, kFlagNone,
+    {"GET LBA STATUS", 0x9E, 0x12, 16, kIn, kRead, kFlagNone,
      {0x9E, 0x12, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0x00},
-     admit_get_lba_status, start_get_lba_status, nullptr},
-    {"READ CAPACITY(16)", 0x9E, 0x10, 16, kIn, kQuery, kFlagNone,
+     admit_get_lba_status, start_get_lba_status, resume_get_lba_status},
+    {"READ CAPACITY(16)", 0x9E, 0x10, 16, kIn, kQuery, kRunsInStandby,
      {0x9E, 0x10, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01, 0x00},
      admit_read_capacity16, start_read_capacity16, nullptr},
 };

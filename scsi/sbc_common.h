@@ -5,6 +5,7 @@
 // stage}.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -121,6 +122,18 @@ template <uint8_t kCdbBytes>
   return io;
 }
 
+/// Nobody else touches `range` from the next resume() on.
+[[nodiscard]] inline Claim make_claim(const Command& command, BlockRange range) {
+  return {{ClaimedRange{command.lu->key, range.lba, range.blocks}}, 1};
+}
+
+/// Memory to go through a range of `blocks` in steps: for all of it at once, or kScratchBytesMax of it.
+[[nodiscard]] inline uint32_t scratch_for(const Command& command, uint64_t blocks) {
+  return static_cast<uint32_t>(std::min<uint64_t>(blocks * block_bytes(command), kScratchBytesMax));
+}
+/// Where the first byte is that differs. Both are of the same length.
+[[nodiscard]] std::optional<uint64_t> first_difference(ConstBytes a, ConstBytes b);
+
 /// Whole blocks of data-out that are here. The initiator may have announced less than the CDB asks for: then
 /// the residual tells it what was not written, and nothing is made up for it. RFC 7143 §11.4.5.
 [[nodiscard]] uint64_t data_out_blocks(const Command& command);
@@ -130,6 +143,10 @@ template <uint8_t kCdbBytes>
 [[nodiscard]] inline bool succeeded(const IoResult& result, uint64_t length_bytes = 0) {
   return result.error == 0 && result.bytes_done >= length_bytes;
 }
+
+/// With Command::lba and blocks_left claimed, and before they are written: a token may have been made while
+/// the claim was waited for. What takes such tokens away; the command comes back to where it asks then.
+[[nodiscard]] std::optional<Update> break_tokens(const Command& command);
 
 /// How the command ends after an Io of `kind` that began at block `lba` did not succeed.
 [[nodiscard]] Done io_failed(const Command& command, IoKind kind, uint64_t lba, const IoResult& result);

@@ -248,7 +248,7 @@ constexpr CommandEntry kCommands[] = {
     {"WRITE SAME(16)", 0x93, kNoServiceAction, 16, kOut, kWrite, kWritesMedium,
      {0x93, 0xF9, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0x00},
      admit_write_same<16>, start_write_same<16>, resume_write_same},
-    {"UNMAP", 0x42, kNoServiceAction, 10, kOut, kWrite, kWritesMedium,
+    {"UNMAP", 0x42, kNoServiceAction, 10, kOut, kWrite, kWritesMedium | kThinOnly,
      {0x42, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0xFF, 0xFF, 0x00},
      admit_unmap, start_unmap, resume_unmap},
 };

@@ -57,6 +57,8 @@ Step resume_read(Command& command, const IoResult& result) {
     return io_failed(command, IoKind::read, command.lba, result);
   }
   command.borrowed = result.borrowed;
+  command.lu->counts->read_commands.add(1);
+  command.lu->counts->read_blocks.add(command.blocks_left);
   return good(command.phase.transfer_bytes);
 }
 
@@ -71,6 +73,8 @@ Step resume_write(Command& command, const IoResult& result) {
   if (!succeeded(result, command.blocks_left * block_bytes(command))) [[unlikely]] {
     return io_failed(command, IoKind::write, command.lba, result);
   }
+  command.lu->counts->write_commands.add(1);
+  command.lu->counts->written_blocks.add(command.blocks_left);
   return good();
 }
 
@@ -83,28 +87,28 @@ constexpr auto kWrite = ReservationClass::write;
 // NUMBER and CONTROL are not supported and treated as reserved.
 // clang-format off
 constexpr CommandEntry kCommands[] = {
-    {"READ(6)", 0x08, kNoServiceAction, 6, kIn, kRead, kFlagNone,
+    {"READ(6)", 0x08, kNoServiceAction, 6, kIn, kRead, kOneRange,
      {0x08, 0x1F, 0xFF, 0xFF, 0xFF, 0x00},
      admit_blocks<6, kIn>, start_read, resume_read},
-    {"WRITE(6)", 0x0A, kNoServiceAction, 6, kOut, kWrite, kWritesMedium,
+    {"WRITE(6)", 0x0A, kNoServiceAction, 6, kOut, kWrite, kWritesMedium | kOneRange,
      {0x0A, 0x1F, 0xFF, 0xFF, 0xFF, 0x00},
      admit_blocks<6, kOut>, start_write, resume_write},
-    {"READ(10)", 0x28, kNoServiceAction, 10, kIn, kRead, kFlagNone,
+    {"READ(10)", 0x28, kNoServiceAction, 10, kIn, kRead, kOneRange,
      {0x28, 0xF8, 0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0xFF, 0xFF, 0x00},
      admit_blocks<10, kIn>, start_read, resume_read},
-    {"WRITE(10)", 0x2A, kNoServiceAction, 10, kOut, kWrite, kWritesMedium,
+    {"WRITE(10)", 0x2A, kNoServiceAction, 10, kOut, kWrite, kWritesMedium | kOneRange,
      {0x2A, 0xF8, 0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0xFF, 0xFF, 0x00},
      admit_blocks<10, kOut>, start_write, resume_write},
-    {"READ(12)", 0xA8, kNoServiceAction, 12, kIn, kRead, kFlagNone,
+    {"READ(12)", 0xA8, kNoServiceAction, 12, kIn, kRead, kOneRange,
      {0xA8, 0xF8, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0x00},
      admit_blocks<12, kIn>, start_read, resume_read},
-    {"WRITE(12)", 0xAA, kNoServiceAction, 12, kOut, kWrite, kWritesMedium,
+    {"WRITE(12)", 0xAA, kNoServiceAction, 12, kOut, kWrite, kWritesMedium | kOneRange,
      {0xAA, 0xF8, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0x00},
      admit_blocks<12, kOut>, start_write, resume_write},
-    {"READ(16)", 0x88, kNoServiceAction, 16, kIn, kRead, kFlagNone,
+    {"READ(16)", 0x88, kNoServiceAction, 16, kIn, kRead, kOneRange,
      {0x88, 0xF8, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0x00},
      admit_blocks<16, kIn>, start_read, resume_read},
-    {"WRITE(16)", 0x8A, kNoServiceAction, 16, kOut, kWrite, kWritesMedium,
+    {"WRITE(16)", 0x8A, kNoServiceAction, 16, kOut, kWrite, kWritesMedium | kOneRange,
      {0x8A, 0xF8, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0x00},
      admit_blocks<16, kOut>, start_write, resume_write},
 };

@@ -2,6 +2,10 @@
 //
 // The medium is read into the command's scratch memory step by step, and compared there where BYTCHK asks for
 // it. Command::lba and blocks_left say what is still to be read.
+//
+// What is compared is claimed as a whole, or a write that comes between two steps, or between the write of
+// WRITE AND VERIFY and its verification, would make a MISCOMPARE where nothing is wrong. What is only read is
+// claimed step by step: a long VERIFY does not keep the writers of its range waiting until its end.
 #include <algorithm>
 #include <cstring>
 
@@ -25,16 +29,11 @@ ByteCheck byte_check(const Command& command) {
   return static_cast<ByteCheck>((command.cdb[1] >> 1) & 0x03);
 }
 
-/// Command::stage of WRITE AND VERIFY.
-enum Stage : uint32_t { kWriting, kVerifying };
+/// Command::stage: what resume() hears of.
+enum Stage : uint32_t { kClaiming, kWriting, kVerifying };
 
 Sense invalid_byte_check() {
   return sense::invalid_field_in_cdb(1, uint8_t{2});
-}
-
-uint32_t scratch_for(const Command& command) {
-  const uint64_t bytes = command.blocks_left * block_bytes(command);
-  return static_cast<uint32_t>(std::min<uint64_t>(bytes, kScratchBytesMax));
 }
 
 /// Blocks that the next, or the present, step reads.
@@ -44,14 +43,6 @@ uint64_t step_blocks(const Command& command) {
 
 Io read_step(const Command& command) {
   return make_io(command, IoKind::read, {command.lba, step_blocks(command)}, command.scratch.data());
-}
-
-std::optional<uint64_t> first_difference(ConstBytes a, ConstBytes b) {
-  if (std::memcmp(a.data(), b.data(), a.size()) == 0) [[likely]] {
-    return std::nullopt;
-  }
-  const auto [at, unused] = std::mismatch(a.begin(), a.end(), b.begin());
-  return static_cast<uint64_t>(at - a.begin());
 }
 
 /// Where in the data-out buffer the first byte stands that is not what `blocks` blocks in scratch have.
@@ -86,7 +77,8 @@ Admission admit_verify(Command& command) {
   if (check == ByteCheck::reserved) return check_condition(invalid_byte_check());
   if (check == ByteCheck::every_block) {
     Admission admission = admit_transfer(command, range, DataDirection::out, kLengthByte<kCdbBytes>);
-    if (DataPhase* phase = std::get_if<DataPhase>(&admission)) phase->scratch_bytes = scratch_for(command);
+    if (DataPhase* phase = std::get_if<DataPhase>(&admission))
+      phase->scratch_bytes = scratch_for(command, command.blocks_left);
     return admission;
   }
   if (const auto refused = check_range(command, range)) return check_condition(*refused);
@@ -96,12 +88,18 @@ Admission admit_verify(Command& command) {
   command.lba = range.lba;
   command.blocks_left = range.blocks;
   DataPhase phase;
-  phase.scratch_bytes = scratch_for(command);
+  phase.scratch_bytes = scratch_for(command, command.blocks_left);
   if (check == ByteCheck::one_block && range.blocks != 0) {
     phase.direction = DataDirection::out;
     phase.transfer_bytes = block_bytes(command);
   }
   return phase;
+}
+
+Claim claim_for_verify(Command& command) {
+  command.stage = kClaiming;
+  const bool whole = byte_check(command) != ByteCheck::medium_only;
+  return make_claim(command, {command.lba, whole ? command.blocks_left : step_blocks(command)});
 }
 
 template <uint8_t kCdbBytes>
@@ -111,10 +109,11 @@ Step start_verify(Command& command) {
   if (command.data_out_bytes < command.phase.transfer_bytes) {
     return check_condition(sense::invalid_field_in_cdb(kLengthByte<kCdbBytes>));
   }
-  return read_step(command);
+  return claim_for_verify(command);
 }
 
-Step resume_verify(Command& command, const IoResult& result) {
+/// Looks at what was read. How the command ends, or nothing: there is more to read.
+std::optional<Done> on_read(Command& command, const IoResult& result) {
   const uint64_t blocks = step_blocks(command);
   if (!succeeded(result, blocks * block_bytes(command))) {
     return io_failed(command, IoKind::read, command.lba, result);
@@ -125,6 +124,15 @@ Step resume_verify(Command& command, const IoResult& result) {
   command.lba += blocks;
   command.blocks_left -= blocks;
   if (command.blocks_left == 0) return good();
+  return std::nullopt;
+}
+
+Step resume_verify(Command& command, const IoResult& result) {
+  if (command.stage == kVerifying) {
+    if (const std::optional<Done> done = on_read(command, result)) return *done;
+    if (byte_check(command) == ByteCheck::medium_only) return claim_for_verify(command);
+  }
+  command.stage = kVerifying;
   return read_step(command);
 }
 
@@ -134,26 +142,35 @@ Admission admit_write_and_verify(Command& command) {
   const ByteCheck check = byte_check(command);
   if (check == ByteCheck::reserved || check == ByteCheck::one_block)
     return check_condition(invalid_byte_check());
-  command.stage = kWriting;
   Admission admission =
       admit_transfer(command, decode_range<kCdbBytes>(command), DataDirection::out, kLengthByte<kCdbBytes>);
-  if (DataPhase* phase = std::get_if<DataPhase>(&admission)) phase->scratch_bytes = scratch_for(command);
+  if (DataPhase* phase = std::get_if<DataPhase>(&admission))
+    phase->scratch_bytes = scratch_for(command, command.blocks_left);
   return admission;
 }
 
 Step start_write_and_verify(Command& command) {
   command.blocks_left = data_out_blocks(command);
   if (command.blocks_left == 0) return good();
-  // What is verified is the medium, so that is where the data goes first.
-  return make_write(command, IoKind::write, {command.lba, command.blocks_left}, command.data.data(), true);
+  command.stage = kClaiming;
+  return make_claim(command, {command.lba, command.blocks_left});
 }
 
 Step resume_write_and_verify(Command& command, const IoResult& result) {
-  if (command.stage == kVerifying) return resume_verify(command, result);
-  if (!succeeded(result, command.blocks_left * block_bytes(command))) {
-    return io_failed(command, IoKind::write, command.lba, result);
+  if (command.stage == kClaiming) {
+    if (const auto update = break_tokens(command)) return *update;
+    command.stage = kWriting;
+    // What is verified is the medium, so that is where the data goes first.
+    return make_write(command, IoKind::write, {command.lba, command.blocks_left}, command.data.data(), true);
   }
-  command.stage = kVerifying;
+  if (command.stage == kWriting) {
+    if (!succeeded(result, command.blocks_left * block_bytes(command))) {
+      return io_failed(command, IoKind::write, command.lba, result);
+    }
+    command.stage = kVerifying;
+  } else if (const std::optional<Done> done = on_read(command, result)) {
+    return *done;
+  }
   return read_step(command);
 }
 
@@ -164,22 +181,22 @@ constexpr auto kWrite = ReservationClass::write;
 // Byte 1: VRPROTECT or WRPROTECT, DPO, BYTCHK.
 // clang-format off
 constexpr CommandEntry kCommands[] = {
-    {"VERIFY(10)", 0x2F, kNoServiceAction, 10, kOut, kRead, kFlagNone,
+    {"VERIFY(10)", 0x2F, kNoServiceAction, 10, kOut, kRead, kClaims,
      {0x2F, 0xF6, 0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0xFF, 0xFF, 0x00},
      admit_verify<10>, start_verify<10>, resume_verify},
-    {"VERIFY(12)", 0xAF, kNoServiceAction, 12, kOut, kRead, kFlagNone,
+    {"VERIFY(12)", 0xAF, kNoServiceAction, 12, kOut, kRead, kClaims,
      {0xAF, 0xF6, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0x00},
      admit_verify<12>, start_verify<12>, resume_verify},
-    {"VERIFY(16)", 0x8F, kNoServiceAction, 16, kOut, kRead, kFlagNone,
+    {"VERIFY(16)", 0x8F, kNoServiceAction, 16, kOut, kRead, kClaims,
      {0x8F, 0xF6, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0x00},
      admit_verify<16>, start_verify<16>, resume_verify},
-    {"WRITE AND VERIFY(10)", 0x2E, kNoServiceAction, 10, kOut, kWrite, kWritesMedium,
+    {"WRITE AND VERIFY(10)", 0x2E, kNoServiceAction, 10, kOut, kWrite, kWritesMedium | kClaims,
      {0x2E, 0xF6, 0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0xFF, 0xFF, 0x00},
      admit_write_and_verify<10>, start_write_and_verify, resume_write_and_verify},
-    {"WRITE AND VERIFY(12)", 0xAE, kNoServiceAction, 12, kOut, kWrite, kWritesMedium,
+    {"WRITE AND VERIFY(12)", 0xAE, kNoServiceAction, 12, kOut, kWrite, kWritesMedium | kClaims,
      {0xAE, 0xF6, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0x00},
      admit_write_and_verify<12>, start_write_and_verify, resume_write_and_verify},
-    {"WRITE AND VERIFY(16)", 0x8E, kNoServiceAction, 16, kOut, kWrite, kWritesMedium,
+    {"WRITE AND VERIFY(16)", 0x8E, kNoServiceAction, 16, kOut, kWrite, kWritesMedium | kClaims,
      {0x8E, 0xF6, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0x00},
      admit_write_and_verify<16>, start_write_and_verify, resume_write_and_verify},
 };

@@ -49,6 +49,15 @@ struct InformationDescriptor {
 };
 static_assert(sizeof(InformationDescriptor) == 12);
 
+/// SPC-4 §4.5.2.3.
+struct CommandSpecificDescriptor {
+  uint8_t descriptor_type = 0x01;
+  uint8_t additional_length = 0x0A;
+  uint8_t reserved[2] = {};
+  be64 command_specific_information;
+};
+static_assert(sizeof(CommandSpecificDescriptor) == 12);
+
 /// SPC-4 §4.5.2.4.
 struct SenseKeySpecificDescriptor {
   uint8_t descriptor_type = 0x02;
@@ -68,6 +77,9 @@ size_t encode_fixed(const Sense& sense, Bytes to) {
     fixed.response_code |= kValid;
     fixed.information.set(static_cast<uint32_t>(sense.information));
   }
+  if (sense.command_specific_valid && sense.command_specific <= std::numeric_limits<uint32_t>::max()) {
+    fixed.command_specific_information.set(static_cast<uint32_t>(sense.command_specific));
+  }
   if (sense.specific_valid) std::ranges::copy(sense.sense_key_specific, fixed.sense_key_specific);
   store(to, fixed);
   return sizeof(fixed);
@@ -78,6 +90,12 @@ size_t encode_descriptor(const Sense& sense, Bytes to) {
   if (sense.information_valid) {
     InformationDescriptor descriptor;
     descriptor.information.set(sense.information);
+    store(to.subspan(size), descriptor);
+    size += sizeof(descriptor);
+  }
+  if (sense.command_specific_valid) {
+    CommandSpecificDescriptor descriptor;
+    descriptor.command_specific_information.set(sense.command_specific);
     store(to.subspan(size), descriptor);
     size += sizeof(descriptor);
   }
@@ -95,8 +113,8 @@ size_t encode_descriptor(const Sense& sense, Bytes to) {
   return size;
 }
 
-constexpr size_t kEncodedBytesMax =
-    kDescriptorHeaderBytes + sizeof(InformationDescriptor) + sizeof(SenseKeySpecificDescriptor);
+constexpr size_t kEncodedBytesMax = kDescriptorHeaderBytes + sizeof(InformationDescriptor) +
+                                    sizeof(CommandSpecificDescriptor) + sizeof(SenseKeySpecificDescriptor);
 
 Sense plain(SenseKey key, Asc asc) {
   Sense sense;
@@ -175,6 +193,9 @@ Sense not_ready(Asc asc) {
 Sense medium_not_present() {
   return plain(SenseKey::not_ready, Asc::medium_not_present);
 }
+Sense medium_removal_prevented() {
+  return plain(SenseKey::illegal_request, Asc::medium_removal_prevented);
+}
 Sense unrecovered_read_error(uint64_t lba) {
   return with_information(SenseKey::medium_error, Asc::unrecovered_read_error, lba);
 }
@@ -187,11 +208,73 @@ Sense miscompare(uint64_t offset) {
 Sense internal_target_failure() {
   return plain(SenseKey::hardware_error, Asc::internal_target_failure);
 }
+Sense set_target_port_groups_failed() {
+  return plain(SenseKey::hardware_error, Asc::set_target_port_groups_command_failed);
+}
+Sense in_progress(Asc asc, uint16_t progress) {
+  Sense sense = not_ready(asc);
+  sense.specific_valid = true;
+  sense.sense_key_specific[0] = 0x80;  // SKSV
+  sense.sense_key_specific[1] = static_cast<uint8_t>(progress >> 8);
+  sense.sense_key_specific[2] = static_cast<uint8_t>(progress);
+  return sense;
+}
+
+Sense format_corrupted() {
+  Sense sense;
+  sense.key = SenseKey::medium_error;
+  sense.asc = Asc::medium_format_corrupted;
+  return sense;
+}
+
+Sense sanitize_failed() {
+  Sense sense;
+  sense.key = SenseKey::medium_error;
+  sense.asc = Asc::sanitize_command_failed;
+  return sense;
+}
+
+Sense format_command_failed() {
+  return plain(SenseKey::medium_error, Asc::format_command_failed);
+}
+
 Sense insufficient_resources() {
   return plain(SenseKey::illegal_request, Asc::insufficient_resources);
 }
+Sense command_sequence_error() {
+  return plain(SenseKey::illegal_request, Asc::command_sequence_error);
+}
+Sense failed_self_test() {
+  return plain(SenseKey::hardware_error, Asc::logical_unit_failed_self_test);
+}
+Sense insufficient_registration_resources() {
+  return plain(SenseKey::illegal_request, Asc::insufficient_registration_resources);
+}
+Sense invalid_release_of_persistent_reservation() {
+  return plain(SenseKey::illegal_request, Asc::invalid_release_of_persistent_reservation);
+}
 Sense saving_parameters_not_supported() {
   return plain(SenseKey::illegal_request, Asc::saving_parameters_not_supported);
+}
+Sense illegal_request(Asc asc) {
+  return plain(SenseKey::illegal_request, asc);
+}
+Sense refused_descriptor(Asc asc, uint16_t byte) {
+  return with_field_pointer(asc, false, byte, std::nullopt);
+}
+Sense copy_aborted(Asc asc, uint16_t segment, std::optional<uint16_t> field) {
+  constexpr uint8_t kSksv = 0x80;
+  constexpr uint8_t kSegmentDescriptor = 0x20;  // SD: the field pointer counts from the segment descriptor
+  Sense sense = plain(SenseKey::copy_aborted, asc);
+  sense.command_specific_valid = true;
+  sense.command_specific = segment;
+  if (field) {
+    sense.specific_valid = true;
+    sense.sense_key_specific[0] = kSksv | kSegmentDescriptor;
+    sense.sense_key_specific[1] = static_cast<uint8_t>(*field >> 8);
+    sense.sense_key_specific[2] = static_cast<uint8_t>(*field);
+  }
+  return sense;
 }
 Sense protocol_service_crc_error() {
   return plain(SenseKey::aborted_command, Asc::protocol_service_crc_error);

@@ -5,6 +5,7 @@
 #include "scsi/command_entry.h"
 #include "scsi/dispatch.h"
 #include "scsi/logical_unit.h"
+#include "scsi/mode_pages.h"
 #include "scsi/nexus.h"
 #include "scsi/parameter_data.h"
 
@@ -33,7 +34,15 @@ Sense pollable_sense(Command& command) {
     return command.lun == kReportLunsWellKnown ? sense::no_sense() : sense::logical_unit_not_supported();
   }
   if (const std::optional<Asc> asc = command.nexus->take(command.lun)) return sense::unit_attention(*asc);
-  return condition_sense(command.lu->state->condition);
+  // What TEST UNIT READY would be told, in the order of dispatch.
+  if (const std::optional<Sense> refused = access_sense(access_state(*command.lu))) return *refused;
+  const LuState& state = *command.lu->state;
+  // SPC-4 §7.5.11: an exception that is only reported on request.
+  if (state.condition == LuCondition::ready &&
+      state.exceptions.method == InformationalExceptions::kMethodOnRequest) {
+    return informational_exception(state);
+  }
+  return condition_sense(state);
 }
 
 Step start_request_sense(Command& command) {
@@ -61,6 +70,12 @@ Admission admit_start_stop_unit(Command& command) {
   if (!wants_power_condition(command) && load_eject && !command.lu->removable) {
     return check_condition(sense::invalid_field_in_cdb(kActionByte, kLoadEjectBit));
   }
+  // SBC-3 table 13: starting it harms no reservation, anything else does.
+  if (wants_power_condition(command) || !cdb_bit(command, kActionByte, kStartBit)) {
+    const std::optional<Done> refused =
+        check_unit(*command.nexus, *command.lu, ReservationClass::write, command.entry->flags);
+    if (refused) return *refused;
+  }
   return DataPhase{};
 }
 
@@ -74,24 +89,32 @@ LuCondition wanted_condition(const Command& command, LuCondition now) {
   return command.lu->removable ? now : LuCondition::stopped;
 }
 
-Decision decide_start_stop(const LuState& state, const Command& command, NexusId nexus) {
+Decision decide_start_stop(const LuState& state, const Command& command, const DecideContext& context) {
   Decision decision;
-  // No START brings a backend that is gone, or a medium that is not loaded.
-  if (state.condition == LuCondition::not_ready) {
-    decision.done = check_condition(condition_sense(state.condition));
+  // No START brings a backend that is gone, or a medium that is not loaded, or ends what has to be done anew.
+  if (state.condition == LuCondition::not_ready || is_being_rewritten(state.condition) ||
+      is_left_unfinished(state.condition)) {
+    decision.done = check_condition(condition_sense(state));
+    return decision;
+  }
+  // SBC-3, PREVENT ALLOW MEDIUM REMOVAL: neither way, while anybody prevents it.
+  if (cdb_bit(command, kActionByte, kLoadEjectBit) && !state.removal_prevented_by.empty()) {
+    decision.done = check_condition(sense::medium_removal_prevented());
     return decision;
   }
   LuState next = state;
   next.condition = wanted_condition(command, state.condition);
   if (next.condition == LuCondition::ejected && cdb_bit(command, kActionByte, kStartBit)) {
-    decision.done = check_condition(condition_sense(next.condition));
+    decision.done = check_condition(condition_sense(next));
     return decision;
   }
+  const bool was_stopped = state.condition == LuCondition::stopped || state.condition == LuCondition::ejected;
+  if (was_stopped && next.condition == LuCondition::ready) ++next.start_stop_cycles;
   decision = publish(state, next);
   // SPC-4 annex F 28h/00h: others than the one that loaded it have to look at the medium again.
   if (state.condition == LuCondition::ejected && next.condition == LuCondition::ready) {
     decision.unit_attentions.push_back(
-        {UnitAttentionRaise::Scope::all_but, nexus, Asc::not_ready_to_ready_medium_may_have_changed});
+        {UnitAttentionRaise::Scope::all_but, context.nexus, Asc::not_ready_to_ready_medium_may_have_changed});
   }
   return decision;
 }
@@ -124,17 +147,18 @@ constexpr std::array kCommands = {
                  .cdb_usage = {0x00},
                  .admit = admit_test_unit_ready,
                  .start = start_test_unit_ready},
-    CommandEntry{.name = "REQUEST SENSE",
-                 .opcode = 0x03,
-                 .direction = DataDirection::in,
-                 .reservation = ReservationClass::allowed,
-                 .flags = kRunsWithUnitAttention | kRunsWhenNotReady | kRunsWithoutLun,
-                 .cdb_usage = {0x03, 0x01, 0x00, 0x00, 0xFF, 0x00},
-                 .admit = admit_request_sense,
-                 .start = start_request_sense},
+    CommandEntry{
+        .name = "REQUEST SENSE",
+        .opcode = 0x03,
+        .direction = DataDirection::in,
+        .reservation = ReservationClass::allowed,
+        .flags = kRunsWithUnitAttention | kRunsWhenNotReady | kRunsWithoutLun | kRunsInEveryAccessState,
+        .cdb_usage = {0x03, 0x01, 0x00, 0x00, 0xFF, 0x00},
+        .admit = admit_request_sense,
+        .start = start_request_sense},
     CommandEntry{.name = "START STOP UNIT",
                  .opcode = 0x1B,
-                 .reservation = ReservationClass::write,
+                 .reservation = ReservationClass::query,
                  .flags = kRunsWhenNotReady,
                  .cdb_usage = {0x1B, 0x01, 0x00, 0x0F, 0xF7, 0x00},
                  .admit = admit_start_stop_unit,

@@ -52,16 +52,13 @@ PageControl page_control(const Command& command) {
   return static_cast<PageControl>(command.cdb[kPageByte] >> 6);
 }
 
-bool is_asked_for(const ModePage& row, uint8_t page, uint8_t subpage) {
+bool is_asked_for(const ModePage& row, const ModeFacts& facts, uint8_t page, uint8_t subpage) {
+  if (!row.exists_for(facts)) return false;
   if (page != kAllPages && page != row.page) return false;
   return subpage == kAllSubpages || subpage == row.subpage;
 }
 
 Admission admit_mode_sense(Command& command) {
-  // SPC-4 §6.11.2: nothing is saved.
-  if (page_control(command) == PageControl::saved) {
-    return check_condition(sense::saving_parameters_not_supported());
-  }
   const auto page = static_cast<uint8_t>(command.cdb[kPageByte] & 0x3F);
   const uint8_t subpage = command.cdb[kSubpageByte];
   // SPC-4 table 192: of all pages, either those without a subpage or all subpages too.
@@ -69,7 +66,9 @@ Admission admit_mode_sense(Command& command) {
     return check_condition(sense::invalid_field_in_cdb(kSubpageByte, 7));
   }
   const auto rows = mode_pages();
-  if (std::ranges::none_of(rows, [&](const ModePage& row) { return is_asked_for(row, page, subpage); })) {
+  const ModeFacts facts = mode_facts(*command.lu, *command.lu->state);
+  if (std::ranges::none_of(rows,
+                           [&](const ModePage& row) { return is_asked_for(row, facts, page, subpage); })) {
     const bool page_known = std::ranges::find(rows, page, &ModePage::page) != rows.end();
     return check_condition(page_known ? sense::invalid_field_in_cdb(kSubpageByte, 7)
                                       : sense::invalid_field_in_cdb(kPageByte, kPageBit));
@@ -117,9 +116,11 @@ Step start_mode_sense(Command& command) {
   }
   const auto page = static_cast<uint8_t>(command.cdb[kPageByte] & 0x3F);
   const uint8_t subpage = command.cdb[kSubpageByte];
+  const LuState& state = *command.lu->state;
+  const ModeFacts facts = mode_facts(*command.lu, state);
   for (const ModePage& row : mode_pages()) {
-    if (!is_asked_for(row, page, subpage)) continue;
-    write_mode_page(row, page_control(command), *command.lu, *command.lu->state, data.extend(row.bytes));
+    if (!is_asked_for(row, facts, page, subpage)) continue;
+    write_mode_page(row, page_control(command), facts, state, data.extend(row.bytes));
   }
   if (is_ten(command)) {
     data.set_u16(0, static_cast<uint16_t>(data.size() - 2));
@@ -132,6 +133,7 @@ Step start_mode_sense(Command& command) {
 // MODE SELECT.
 
 constexpr unsigned kPageFormatBit = 4;  // PF
+constexpr unsigned kSavePagesBit = 0;   // SP
 
 Admission admit_mode_select(Command& command) {
   // SPC-4 §6.9: without PF all parameters are vendor specific; there are none.
@@ -148,6 +150,7 @@ class ModeSelect {
   ModeSelect(const Command& command, const LuState& state)
       : command_(command),
         lu_(*command.lu),
+        facts_(mode_facts(lu_, state)),
         state_(state),
         next_(state),
         list_(ConstBytes(command.data).first(command.data_out_bytes)) {}
@@ -210,8 +213,9 @@ class ModeSelect {
     const auto page = static_cast<uint8_t>(byte(at_) & kPageMask);
     const uint8_t subpage = sub_page_format ? byte(at_ + 1) : 0;
     const auto rows = mode_pages();
-    const auto row =
-        std::ranges::find_if(rows, [&](const ModePage& r) { return r.page == page && r.subpage == subpage; });
+    const auto row = std::ranges::find_if(rows, [&](const ModePage& r) {
+      return r.page == page && r.subpage == subpage && r.exists_for(facts_);
+    });
     if (row == rows.end()) {
       const bool page_known = std::ranges::find(rows, page, &ModePage::page) != rows.end();
       return page_known && subpage != 0 ? invalid(at_ + 1, 7) : invalid(at_, 5);
@@ -228,44 +232,70 @@ class ModeSelect {
   std::optional<Sense> take_page(const ModePage& row) {
     std::array<std::byte, std::numeric_limits<uint8_t>::max()> current{};
     std::array<std::byte, std::numeric_limits<uint8_t>::max()> changeable{};
-    write_mode_page(row, PageControl::current, lu_, next_, Bytes(current).first(row.bytes));
-    write_mode_page(row, PageControl::changeable, lu_, next_, Bytes(changeable).first(row.bytes));
+    write_mode_page(row, PageControl::current, facts_, next_, Bytes(current).first(row.bytes));
+    write_mode_page(row, PageControl::changeable, facts_, next_, Bytes(changeable).first(row.bytes));
     for (size_t i = row.header_bytes(); i < row.bytes; ++i) {
       const auto wrong = std::to_integer<uint8_t>((list_[at_ + i] ^ current[i]) & ~changeable[i]);
       if (wrong != 0) return invalid(at_ + i, static_cast<uint8_t>(std::bit_width(wrong) - 1));
     }
-    if (row.apply != nullptr) row.apply(list_.subspan(at_, row.bytes), next_);
+    const ConstBytes page = list_.subspan(at_, row.bytes);
+    if (row.refuse != nullptr) {
+      if (const auto field = row.refuse(page)) return invalid(at_ + field->byte, field->bit);
+    }
+    if (row.apply != nullptr) row.apply(facts_, page, next_);
     at_ += row.bytes;
     return std::nullopt;
   }
 
   const Command& command_;
   const LogicalUnit& lu_;  ///< its fixed parts only: its state belongs to another thread
+  const ModeFacts facts_;
   const LuState& state_;
   LuState next_;
   ConstBytes list_;
   size_t at_ = 0;
 };
 
-Decision decide_mode_select(const LuState& state, const Command& command, NexusId nexus) {
-  ModeSelect select(command, state);
-  Decision decision;
-  if (const std::optional<Sense> wrong = select.parse()) {
-    decision.done = check_condition(*wrong);
-    return decision;
+/// SPC-4 §7.5.11, MRIE 2: every nexus is told of an exception that was not there before.
+void raise_exception(const LuState& before, const LuState& now, Decision& decision) {
+  const auto raised = [](const LuState& state) {
+    const bool is_told = state.exceptions.method == InformationalExceptions::kMethodUnitAttention;
+    return is_told ? informational_exception(state).asc : Asc::none;
+  };
+  if (raised(now) == Asc::none || raised(now) == raised(before)) return;
+  decision.unit_attentions.push_back({UnitAttentionRaise::Scope::all, 0, raised(now)});
+}
+
+Decision decide_mode_select(const LuState& state, const Command& command, const DecideContext& context) {
+  LuState next = state;
+  // SPC-4 §6.9: a PARAMETER LIST LENGTH of zero is no error.
+  if (command.phase.transfer_bytes != 0) {
+    ModeSelect select(command, state);
+    if (const std::optional<Sense> wrong = select.parse()) {
+      Decision decision;
+      decision.done = check_condition(*wrong);
+      return decision;
+    }
+    next = select.next();
   }
-  decision = publish(state, select.next());
+  if (next.thresholds.single_initiator && !state.thresholds.single_initiator) {
+    next.thresholds.initiator = context.nexus;
+  }
+  const bool changed = next != state;
+  // SPC-4 §6.9, SP: all pages that can be saved are, whether they were sent or not.
+  if (cdb_bit(command, 1, kSavePagesBit)) save_mode_pages(next);
+  Decision decision = publish(state, next);
   // SPC-4 §6.9: all others are told.
-  if (decision.state) {
+  if (changed) {
     decision.unit_attentions.push_back(
-        {UnitAttentionRaise::Scope::all_but, nexus, Asc::mode_parameters_changed});
+        {UnitAttentionRaise::Scope::all_but, context.nexus, Asc::mode_parameters_changed});
   }
+  raise_exception(state, next, decision);
   return decision;
 }
 
 Step start_mode_select(Command& command) {
-  // SPC-4 §6.9: a PARAMETER LIST LENGTH of zero is no error, and nothing happens.
-  if (command.phase.transfer_bytes == 0) return good();
+  if (command.phase.transfer_bytes == 0 && !cdb_bit(command, 1, kSavePagesBit)) return good();
   return Update{decide_mode_select};
 }
 
@@ -274,15 +304,15 @@ constexpr std::array kCommands = {
                  .opcode = 0x15,
                  .direction = DataDirection::out,
                  .reservation = ReservationClass::write,
-                 .flags = kRunsWhenNotReady,
-                 .cdb_usage = {0x15, 0x10, 0, 0, 0xFF, 0},
+                 .flags = kRunsWhenNotReady | kRunsInStandby,
+                 .cdb_usage = {0x15, 0x11, 0, 0, 0xFF, 0},
                  .admit = admit_mode_select,
                  .start = start_mode_select},
     CommandEntry{.name = "MODE SENSE(6)",
                  .opcode = 0x1A,
                  .direction = DataDirection::in,
                  .reservation = ReservationClass::read,
-                 .flags = kRunsWhenNotReady,
+                 .flags = kRunsWhenNotReady | kRunsInStandby,
                  .cdb_usage = {0x1A, 0x08, 0xFF, 0xFF, 0xFF, 0},
                  .admit = admit_mode_sense,
                  .start = start_mode_sense},
@@ -291,8 +321,8 @@ constexpr std::array kCommands = {
                  .cdb_bytes = 10,
                  .direction = DataDirection::out,
                  .reservation = ReservationClass::write,
-                 .flags = kRunsWhenNotReady,
-                 .cdb_usage = {0x55, 0x10, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0},
+                 .flags = kRunsWhenNotReady | kRunsInStandby,
+                 .cdb_usage = {0x55, 0x11, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0},
                  .admit = admit_mode_select,
                  .start = start_mode_select},
     CommandEntry{.name = "MODE SENSE(10)",
@@ -300,7 +330,7 @@ constexpr std::array kCommands = {
                  .cdb_bytes = 10,
                  .direction = DataDirection::in,
                  .reservation = ReservationClass::read,
-                 .flags = kRunsWhenNotReady,
+                 .flags = kRunsWhenNotReady | kRunsInStandby,
                  .cdb_usage = {0x5A, 0x18, 0xFF, 0xFF, 0, 0, 0, 0xFF, 0xFF, 0},
                  .admit = admit_mode_sense,
                  .start = start_mode_sense},

@@ -1,4 +1,5 @@
-// REPORT LUNS, SPC-4 §6.33. REPORT SUPPORTED OPERATION CODES, SPC-4 §6.35.
+// REPORT LUNS, SPC-4 §6.33. REPORT SUPPORTED OPERATION CODES, SPC-4 §6.35. REPORT SUPPORTED TASK MANAGEMENT
+// FUNCTIONS, SPC-4 §6.36.
 #include <array>
 
 #include "scsi/cdb.h"
@@ -57,6 +58,11 @@ bool has_service_action(const CommandEntry& entry) {
   return entry.service_action != kNoServiceAction;
 }
 
+/// SPC-4 §6.35: what is told is what this logical unit supports.
+bool is_served(const Command& command, const CommandEntry& entry) {
+  return (entry.flags & kThinOnly) == 0 || command.lu->geometry.thin;
+}
+
 /// SPC-4 §6.35.4: no timeout is promised and none recommended; its length and zeros.
 void command_timeouts(ParameterData& data) {
   data.u16(kTimeoutsDescriptorBytes - 2);
@@ -70,6 +76,7 @@ Done report_all(Command& command, bool timeouts) {
   ParameterData data;
   data.u32(0);
   for (const CommandEntry* entry : all_commands()) {
+    if (!is_served(command, *entry)) continue;
     const bool action = has_service_action(*entry);
     data.u8(entry->opcode);
     data.u8(0);
@@ -111,8 +118,9 @@ Admission admit_report_opcodes(Command& command) {
 
 /// SPC-4 table 260: which options fit an opcode with, and one without service actions. Neither is an error
 /// for an opcode that is not there.
-bool option_fits(uint8_t option, std::span<const IndexedRow> rows) {
-  if (rows.empty() || option == kOpcodeAndPerhapsAction) return true;
+bool option_fits(const Command& command, uint8_t option, std::span<const IndexedRow> rows) {
+  if (rows.empty() || !is_served(command, *rows.front().entry)) return true;
+  if (option == kOpcodeAndPerhapsAction) return true;
   return has_service_action(*rows.front().entry) == (option == kOpcodeAndAction);
 }
 
@@ -124,36 +132,78 @@ Step start_report_opcodes(Command& command) {
   const uint8_t opcode = command.cdb[3];
   const uint16_t action = cdb_u16(command, 4);
   const CommandTable& table = CommandTable::get();
-  if (!option_fits(option, table.rows(opcode))) {
+  if (!option_fits(command, option, table.rows(opcode))) {
     return check_condition(sense::invalid_field_in_cdb(kOptionsByte, kOptionsBit));
   }
   const IndexedRow* row = table.find(opcode, action);
+  if (row == nullptr || !is_served(command, *row->entry)) return report_one(command, nullptr, timeouts);
   // SPC-4 table 260, option 011b: an opcode without service actions is supported with action 0 only.
   const bool other_action =
-      option == kOpcodeAndPerhapsAction && row != nullptr && !has_service_action(*row->entry) && action != 0;
-  return report_one(command, row == nullptr || other_action ? nullptr : row->entry, timeouts);
+      option == kOpcodeAndPerhapsAction && !has_service_action(*row->entry) && action != 0;
+  return report_one(command, other_action ? nullptr : row->entry, timeouts);
+}
+
+// REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS.
+
+constexpr uint16_t kRepdByte = 2;
+constexpr unsigned kExtendedDataBit = 7;  // REPD
+constexpr uint16_t kAllocationLengthByte = 6;
+
+// What target/iscsi/session_task_management.cc carries out: all but CLEAR ACA, since NACA is refused. A
+// session that has not negotiated iSCSIProtocolLevel 2 lacks the queries and I_T NEXUS RESET (RFC 7144).
+// ATS, ATSS, CTSS, LURS, QTS, TRS (obsolete, the resets of the target); QAES, QTSS, ITNRS.
+constexpr uint8_t kFunctions[] = {0xDE, 0x07};
+
+Admission admit_report_functions(Command& command) {
+  const uint32_t length = cdb_u32(command, kAllocationLengthByte);
+  // SPC-4 §6.36: less than the basic data is an error, and not cut.
+  if (length < 4) return check_condition(sense::invalid_field_in_cdb(kAllocationLengthByte, 7));
+  return parameter_data_in(length);
+}
+
+Step start_report_functions(Command& command) {
+  constexpr uint8_t kExtendedDataBytes = 12;
+  const bool extended = cdb_bit(command, kRepdByte, kExtendedDataBit);
+  ParameterData data;
+  for (const uint8_t functions : kFunctions) data.u8(functions);
+  data.u8(0);
+  data.u8(extended ? kExtendedDataBytes : 0);
+  // TMFTMOV and all that it makes valid are zero: no timeout is promised.
+  if (extended) data.zeros(kExtendedDataBytes);
+  return data.send(command);
 }
 
 constexpr std::array kCommands = {
-    CommandEntry{.name = "REPORT LUNS",
-                 .opcode = 0xA0,
-                 .cdb_bytes = 12,
-                 .direction = DataDirection::in,
-                 .reservation = ReservationClass::allowed,
-                 .flags = kRunsWithUnitAttention | kRunsWhenNotReady | kRunsWithoutLun,
-                 .cdb_usage = {0xA0, 0, 0xFF, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0},
-                 .admit = admit_report_luns,
-                 .start = start_report_luns},
+    CommandEntry{
+        .name = "REPORT LUNS",
+        .opcode = 0xA0,
+        .cdb_bytes = 12,
+        .direction = DataDirection::in,
+        .reservation = ReservationClass::allowed,
+        .flags = kRunsWithUnitAttention | kRunsWhenNotReady | kRunsWithoutLun | kRunsInEveryAccessState,
+        .cdb_usage = {0xA0, 0, 0xFF, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0},
+        .admit = admit_report_luns,
+        .start = start_report_luns},
     CommandEntry{.name = "REPORT SUPPORTED OPERATION CODES",
                  .opcode = 0xA3,
                  .service_action = 0x0C,
                  .cdb_bytes = 12,
                  .direction = DataDirection::in,
-                 .reservation = ReservationClass::query,
-                 .flags = kRunsWhenNotReady,
+                 .reservation = ReservationClass::read,
+                 .flags = kRunsWhenNotReady | kRunsInStandby,
                  .cdb_usage = {0xA3, 0x0C, 0x87, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0},
                  .admit = admit_report_opcodes,
                  .start = start_report_opcodes},
+    CommandEntry{.name = "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS",
+                 .opcode = 0xA3,
+                 .service_action = 0x0D,
+                 .cdb_bytes = 12,
+                 .direction = DataDirection::in,
+                 .reservation = ReservationClass::read,
+                 .flags = kRunsWhenNotReady | kRunsInStandby,
+                 .cdb_usage = {0xA3, 0x0D, 0x80, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0},
+                 .admit = admit_report_functions,
+                 .start = start_report_functions},
 };
 
 }  // namespace

@@ -80,28 +80,28 @@ Daemon::~Daemon() = default;
 
 Result<void> Daemon::start_workers() {
   const uint32_t count = config_.daemon.workers != 0 ? config_.daemon.workers : cores_available();
-  workers_.resize(count);
+  std::vector<WorkerMailbox*> mailboxes;
   for (WorkerIndex index = 0; index < count; ++index) {
     auto wake_up = net::WakeUp::create();
-    if (!wake_up) {
-      workers_.resize(index);
-      return wake_up.error();
-    }
-    workers_[index].mailbox = std::make_unique<WorkerMailbox>(std::move(*wake_up));
+    if (!wake_up) return wake_up.error();
+    mailboxes_.push_back(std::make_unique<WorkerMailbox>(std::move(*wake_up)));
+    mailboxes.push_back(mailboxes_.back().get());
+  }
+  workers_.resize(count);
+  for (WorkerIndex index = 0; index < count; ++index) {
     std::promise<Result<void>> started;
     auto result = started.get_future();
     const WorkerOptions options{index, polling_of(config_.daemon.polling)};
-    workers_[index].thread =
-        std::thread([options, inbox = workers_[index].mailbox.get(), control = mailbox_.get(), &started] {
-          // A ring belongs to the thread that made it.
-          auto worker = Worker::create(options, *inbox, *control);
-          if (!worker) {
-            started.set_value(worker.error());
-            return;
-          }
-          started.set_value({});
-          (*worker)->run();
-        });
+    workers_[index].thread = std::thread([options, mailboxes, control = mailbox_.get(), &started] {
+      // A ring belongs to the thread that made it.
+      auto worker = Worker::create(options, mailboxes, *control);
+      if (!worker) {
+        started.set_value(worker.error());
+        return;
+      }
+      started.set_value({});
+      (*worker)->run();
+    });
     const Result<void> outcome = result.get();
     if (!outcome) {
       workers_[index].thread.join();
@@ -128,12 +128,18 @@ int Daemon::run() {
   loop_.watch(mailbox_->fd(), [this] { read_mailbox(); });
   const Result<void> started = start_workers();
   std::vector<WorkerMailbox*> mailboxes;
-  for (const WorkerThread& worker : workers_) mailboxes.push_back(worker.mailbox.get());
+  for (size_t i = 0; i < workers_.size(); ++i) mailboxes.push_back(mailboxes_[i].get());
   coordinator_ = std::make_unique<Coordinator>(std::move(mailboxes));
-  writer_ = std::make_unique<StateWriter>(*coordinator_);
-  service_ = std::make_unique<Service>(loop_, *coordinator_, *writer_, registry_);
+  store_ = std::make_unique<FileLuStore>(config_.daemon.state_dir);
+  writer_ = std::make_unique<StateWriter>(*coordinator_, store_.get());
+  service_ = std::make_unique<Service>(loop_, *coordinator_, *writer_, registry_, *store_);
   task_management_ = std::make_unique<TaskManagement>(loop_, *coordinator_, *writer_, [this](Key target) {
     service_->close_sessions(target, "TARGET COLD RESET");
+  });
+  writer_->set_nexuses([this](Key target) { return registry_.nexuses(target); });
+  writer_->set_abort([this](Key target, uint16_t lun, std::vector<scsi::InitiatorPort> ports,
+                            scsi::NexusId nexus, std::function<void(bool)> done) {
+    task_management_->abort(target, lun, std::move(ports), nexus, std::move(done));
   });
   const Result<void> serials = config::fill_serials(config_, random_bytes);
   if (!started || !serials) {
@@ -231,6 +237,8 @@ void Daemon::on_message(const Stopped& message) {
   for (const WorkerThread& worker : workers_) {
     if (!worker.stopped) return;
   }
+  // Only now: until its last command was over, each of them may have needed another for a claim.
+  coordinator_->tell_all(Quit{});
   log::info("stopped");
   loop_.stop();
 }

@@ -27,7 +27,6 @@ class Daemon {
 
  private:
   struct WorkerThread {
-    std::unique_ptr<WorkerMailbox> mailbox;
     std::thread thread;
     bool stopped = false;
   };
@@ -40,6 +39,7 @@ class Daemon {
   void on_message(const OpenSession& message) { service_->on_open_session(message); }
   void on_message(const SessionClosed& message) { service_->on_session_closed(message); }
   void on_message(const DecideUpdate& message) { writer_->on_update(message); }
+  void on_message(const BreakTokens& message) { writer_->on_break_tokens(message); }
   void on_message(const Manage& message) { task_management_->start(message); }
   void on_message(const Stopped& message);
   void on_started();
@@ -51,8 +51,10 @@ class Daemon {
   config::Config config_;
   control::EventLoop loop_;
   std::unique_ptr<ControlMailbox> mailbox_;
+  std::vector<std::unique_ptr<WorkerMailbox>> mailboxes_;  ///< one for each worker, by its index
   std::vector<WorkerThread> workers_;
   std::unique_ptr<Coordinator> coordinator_;
+  std::unique_ptr<LuStore> store_;
   std::unique_ptr<StateWriter> writer_;
   std::unique_ptr<TaskManagement> task_management_;
   std::unique_ptr<Service> service_;

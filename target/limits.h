@@ -63,7 +63,7 @@ inline constexpr std::chrono::seconds kDrainTime{5};
 /// How often a device that was missing is looked for.
 inline constexpr std::chrono::seconds kMediumRetryTime{2};
 
-/// How often media are asked whether they have lost writes.
+/// How often media are looked at: lost writes, sizes, how full they are.
 inline constexpr std::chrono::seconds kMediumWatchTime{5};
 
 /// Completions reaped per turn: bounds the time between two looks at the timers.

@@ -17,6 +17,7 @@
 #include "scsi/command.h"
 #include "scsi/logical_unit.h"
 #include "target/backend/backend.h"
+#include "target/claims.h"
 #include "target/iscsi/directory.h"
 #include "target/iscsi/parameters.h"
 #include "target/iscsi/session.h"
@@ -78,27 +79,35 @@ struct AddLun {
   scsi::LuIdentity identity;
   bool removable = false;
   bool read_only = false;
-  bool write_cache = true;  ///< the default value of WCE
   scsi::Geometry geometry;
   std::shared_ptr<const scsi::LuState> state;
+  /// Owners: the control thread and every worker's unit; an element for each worker.
+  std::shared_ptr<scsi::LuStatistics> statistics;
   /// Null: the backend is not there (yet). Owners: the control thread and every worker's copy.
   std::shared_ptr<backend::Medium> medium;
   /// True for one that comes while the target serves: nexuses are told that REPORT LUNS would answer
   /// otherwise.
   bool announce = false;
 };
-/// The device of a logical unit that had none is there now.
+/// The device of a logical unit that had none is there now; a PublishState behind it says that it is ready.
 struct AttachMedium {
   Key change = 0;
   Key lun_key = 0;
   scsi::Geometry geometry;
   std::shared_ptr<backend::Medium> medium;
-  std::shared_ptr<const scsi::LuState> state;
 };
 /// Answered when no command uses it any more.
 struct RemoveLun {
   Key change = 0;
   Key lun_key = 0;
+};
+
+/// Answered when every connection with this target whose peer has gone, or logged out, as far as the kernel
+/// knows by now, has been ended and SessionClosed been posted for it. Those with commands in a backend
+/// excepted.
+struct SettleConnections {
+  Key change = 0;
+  Key target = 0;
 };
 
 /// The shared state of a logical unit changed.
@@ -109,10 +118,12 @@ struct PublishState {
   std::vector<scsi::UnitAttentionRaise> unit_attentions;
 };
 
-/// A command that asked for an Update ends with this.
+/// A command that asked for an Update ends, or goes on, with this.
 struct CommandDecided {
   SlotId task;
   scsi::Done done;
+  scsi::AfterUpdate after = scsi::AfterUpdate::done;
+  std::vector<std::byte> data_in;
 };
 
 /// Hold new commands of a target's LUN, or of all of them, end those in flight, say when they are gone.
@@ -124,6 +135,8 @@ struct Hold {
   uint16_t lun = 0;
   /// Only the commands of `nexus` are ended, and none are held: I_T NEXUS RESET.
   bool only_nexus = false;
+  /// Not empty: only the commands of these ports are ended, and none are held: PREEMPT AND ABORT.
+  std::vector<scsi::InitiatorPort> only_ports;
   /// Not none: nexuses other than `nexus` that lose a command this way are told so.
   scsi::Asc tell_others = scsi::Asc::none;
   scsi::NexusId nexus = 0;
@@ -159,11 +172,39 @@ struct CloseSession {
 
 /// Finish what is in flight, tell every initiator, close everything; answered by Stopped.
 struct Stop {};
+/// Every worker has stopped, and none needs this one for a claim any more: leave.
+struct Quit {};
+
+// --- Between workers: claims. The first worker has the ClaimTable.
+
+struct RequestClaim {
+  ClaimTable::Owner owner;
+  scsi::Claim ranges;
+};
+struct ReleaseClaim {
+  ClaimId claim = 0;
+};
+/// From the table to every worker: hold new commands on these blocks, say BlocksQuiet when those in flight
+/// are over.
+struct HoldBlocks {
+  ClaimTable::Turn turn;
+};
+struct BlocksQuiet {
+  ClaimId claim = 0;
+};
+struct ClaimGranted {
+  SlotId task;
+  ClaimId claim = 0;
+};
+struct LiftBlocks {
+  ClaimId claim = 0;
+};
 
 using WorkerMessage =
     std::variant<AddListener, RemoveListener, AdoptConnection, SetDirectory, AddTarget, RemoveTarget, AddLun,
-                 AttachMedium, RemoveLun, PublishState, CommandDecided, Hold, Lift, ManagementDone,
-                 SessionOpened, SessionRefused, CloseSession, Stop>;
+                 AttachMedium, RemoveLun, SettleConnections, PublishState, CommandDecided, Hold, Lift,
+                 ManagementDone, SessionOpened, SessionRefused, CloseSession, Stop, Quit, RequestClaim,
+                 ReleaseClaim, HoldBlocks, BlocksQuiet, ClaimGranted, LiftBlocks>;
 
 // --- To the control thread
 // -----------------------------------------------------------------------------------------
@@ -211,6 +252,14 @@ struct DecideUpdate {
   scsi::Decide* decide = nullptr;
 };
 
+/// A command is about to write blocks that a token stands for (scsi::LuState::tokens): it is held until the
+/// state says that no token does.
+struct BreakTokens {
+  Key lun_key = 0;
+  uint64_t lba = 0;
+  uint64_t blocks = 0;
+};
+
 /// A task management function that concerns other sessions too.
 struct Manage {
   ConnectionRef connection;
@@ -224,6 +273,6 @@ struct Stopped {
 };
 
 using ControlMessage = std::variant<Taken, Accepted, ConnectionClosed, OpenSession, SessionClosed,
-                                    DecideUpdate, Manage, Stopped>;
+                                    DecideUpdate, BreakTokens, Manage, Stopped>;
 
 }  // namespace itgtd::target

@@ -63,6 +63,21 @@ Registry::Actions Registry::on_closed(scsi::NexusId nexus, std::optional<Session
   return actions;
 }
 
+bool Registry::is_connected(Key target, const std::string& initiator_name) const {
+  return std::any_of(sessions_.begin(), sessions_.end(), [&](const auto& session) {
+    return session.second.target == target && session.second.identity.initiator_name == initiator_name;
+  });
+}
+
+std::vector<scsi::KnownNexus> Registry::nexuses(Key target) const {
+  std::vector<scsi::KnownNexus> list;
+  for (const auto& [nexus, session] : sessions_) {
+    if (session.target != target) continue;
+    list.push_back({nexus, {session.identity.initiator_name, session.identity.isid}});
+  }
+  return list;
+}
+
 std::vector<Registry::Session> Registry::all() const {
   std::vector<Session> list;
   list.reserve(sessions_.size());

@@ -41,6 +41,10 @@ class Registry {
   Actions on_closed(scsi::NexusId nexus, std::optional<Session>& closed);
 
   [[nodiscard]] std::vector<Session> all() const;
+  /// Whether the initiator has a session with the target, by whatever port of its.
+  [[nodiscard]] bool is_connected(Key target, const std::string& initiator_name) const;
+  /// The nexuses with a target.
+  [[nodiscard]] std::vector<scsi::KnownNexus> nexuses(Key target) const;
   [[nodiscard]] size_t size() const { return sessions_.size(); }
 
  private:

@@ -10,11 +10,13 @@
 
 namespace itgtd::target {
 
-Service::Service(control::EventLoop& loop, Coordinator& coordinator, StateWriter& writer, Registry& registry)
+Service::Service(control::EventLoop& loop, Coordinator& coordinator, StateWriter& writer, Registry& registry,
+                 LuStore& store)
     : loop_(loop),
       coordinator_(coordinator),
       writer_(writer),
       registry_(registry),
+      store_(store),
       connections_(coordinator.worker_count(), 0) {
   watch_media();
 }
@@ -54,15 +56,11 @@ void Service::on_connection_closed(const ConnectionClosed& message) {
   if (message.during_login) --logins_pending_;
 }
 
+void Service::refuse(const ConnectionRef& connection, iscsi::LoginStatus status) {
+  coordinator_.tell(connection.worker, SessionRefused{connection.slot, static_cast<uint16_t>(status)});
+}
+
 void Service::on_open_session(const OpenSession& message) {
-  const auto refuse = [&](iscsi::LoginStatus status) {
-    coordinator_.tell(message.connection.worker,
-                      SessionRefused{message.connection.slot, static_cast<uint16_t>(status)});
-  };
-  if (refusing_) {
-    refuse(iscsi::LoginStatus::service_unavailable);
-    return;
-  }
   Registry::Session session;
   session.connection = message.connection;
   session.identity = message.identity;
@@ -71,12 +69,30 @@ void Service::on_open_session(const OpenSession& message) {
   if (message.identity.type == iscsi::SessionType::normal) {
     const Target* target = find_target(message.identity.target_name);
     if (target == nullptr || !admits(*target, session)) {
-      refuse(iscsi::LoginStatus::target_not_found);
+      refuse(session.connection, iscsi::LoginStatus::target_not_found);
       return;
     }
     session.target = target->key;
   }
-  act(registry_.open(std::move(session)));
+  if (session.target == 0 || !registry_.is_connected(session.target, session.identity.initiator_name)) {
+    admit(session);
+    return;
+  }
+  // An initiator that left and comes back by another port expects to find nothing of its old session: the end
+  // of a connection that it has closed may still be on its way through another worker.
+  SettleConnections settle;
+  settle.target = session.target;
+  coordinator_.broadcast(settle, [this, session] { admit(session); });
+}
+
+void Service::admit(const Registry::Session& session) {
+  if (refusing_) {
+    refuse(session.connection, iscsi::LoginStatus::service_unavailable);
+  } else if (!still_admitted(session)) {
+    refuse(session.connection, iscsi::LoginStatus::target_removed);
+  } else {
+    act(registry_.open(session));
+  }
 }
 
 bool Service::reachable_at(const Target& target, Key listener) const {
@@ -98,8 +114,7 @@ void Service::act(const Registry::Actions& actions) {
       continue;
     }
     // The configuration changed while it waited for the place of an older session.
-    constexpr auto kStatus = static_cast<uint16_t>(iscsi::LoginStatus::target_removed);
-    coordinator_.tell(session.connection.worker, SessionRefused{session.connection.slot, kStatus});
+    refuse(session.connection, iscsi::LoginStatus::target_removed);
     std::optional<Registry::Session> refused;
     act(registry_.on_closed(session.nexus, refused));
   }

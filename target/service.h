@@ -23,7 +23,9 @@ namespace itgtd::target {
 
 class Service {
  public:
-  Service(control::EventLoop& loop, Coordinator& coordinator, StateWriter& writer, Registry& registry);
+  /// `store` is the one that `writer` saves to. All outlive the service.
+  Service(control::EventLoop& loop, Coordinator& coordinator, StateWriter& writer, Registry& registry,
+          LuStore& store);
 
   /// Makes what is served be as `wanted` says, whose LUNs all have serials; `done` when it is. Calls queue
   /// up. What can't be had (a device that is missing, an address that is taken) is logged with what to do,
@@ -37,6 +39,10 @@ class Service {
   void on_session_closed(const SessionClosed& message);
   /// Ends every session of a target, with an Async Message.
   void close_sessions(Key target, const std::string& reason);
+
+  /// Looks at every medium: logs lost writes, publishes another size (CAPACITY DATA HAS CHANGED) and how full
+  /// a thin one is (THIN PROVISIONING SOFT THRESHOLD REACHED). Called every kMediumWatchTime.
+  void look_at_media();
 
   /// No more connections and logins: the daemon stops.
   void refuse_connections() { refusing_ = true; }
@@ -55,7 +61,10 @@ class Service {
     Key key = 0;
     config::LunConfig config;
     scsi::LuIdentity identity;
-    std::shared_ptr<backend::Medium> medium;  ///< null: the device is missing; the control thread's share
+    /// Null: the device is missing, or what was stored of the unit can't be read. The control thread's share.
+    std::shared_ptr<backend::Medium> medium;
+    bool restored = false;                                   ///< what was stored of it is in its state
+    scsi::LuCondition condition = scsi::LuCondition::ready;  ///< what it is in as soon as its device is there
     bool loss_logged = false;
     bool leaving = false;  ///< true from the start of its removal: its device is looked for no more
   };
@@ -96,10 +105,13 @@ class Service {
   void continue_when_gone();
   [[nodiscard]] bool reachable_at(const Target& target, Key listener) const;
 
+  [[nodiscard]] Result<void> restore(Lun& lun, scsi::LuState& state);
   void retry_media();
   void watch_media();
   void attach(Target& target, Lun& lun, std::shared_ptr<backend::Medium> medium);
   void act(const Registry::Actions& actions);
+  void refuse(const ConnectionRef& connection, iscsi::LoginStatus status);
+  void admit(const Registry::Session& session);
   void open(const Registry::Session& session);
   /// Asked again when a login has waited: what it was admitted by may have changed.
   [[nodiscard]] bool still_admitted(const Registry::Session& session) const;
@@ -111,6 +123,7 @@ class Service {
   Coordinator& coordinator_;
   StateWriter& writer_;
   Registry& registry_;
+  LuStore& store_;
 
   config::Config running_;
   bool started_ = false;  ///< the first configuration is in place: the next ones are reloads

@@ -1,8 +1,14 @@
 // From the configuration to what is served: the steps of a start, a reload and a stop.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 #include "base/log.h"
 #include "net/socket.h"
+#include "scsi/lu_snapshot.h"
+#include "scsi/mode_pages.h"
+#include "scsi/thin_provisioning.h"
 #include "target/service.h"
 
 namespace itgtd::target {
@@ -32,14 +38,18 @@ backend::MediumOptions medium_options(const config::LunConfig& lun) {
   return options;
 }
 
-/// The state that a logical unit starts with.
-scsi::LuState initial_state(const config::LunConfig& config, uint64_t block_count, bool ready) {
+/// The state that a logical unit starts with, as far as the configuration says.
+scsi::LuState configured_state(const config::LunConfig& config) {
   scsi::LuState state;
-  state.condition = ready ? scsi::LuCondition::ready : scsi::LuCondition::not_ready;
-  state.block_count = block_count;
-  state.write_cache = config.write_cache;
-  state.write_protected = config.read_only;
+  state.condition = scsi::LuCondition::not_ready;
+  state.write_cache_default = config.write_cache;
+  scsi::apply_saved_mode_pages(state);
   return state;
+}
+
+/// The name of its state in the store: WWIDs are unique in a configuration, and equal on every node.
+std::string stored_as(const scsi::LuIdentity& identity) {
+  return fmt::format("{:02x}", fmt::join(identity.naa, ""));
 }
 
 /// Whole blocks of the medium; 0 when its size can't be had.
@@ -237,39 +247,73 @@ void Service::carry_out(const config::AddLun& step, Done done) {
   message.identity = lun.identity;
   message.removable = wanted.removable;
   message.read_only = wanted.read_only;
-  message.write_cache = wanted.write_cache;
+  message.statistics = std::make_shared<scsi::LuStatistics>(coordinator_.worker_count());
   message.geometry.block_bytes = wanted.block_size;
   message.announce = target.visible;
 
-  auto medium = backend::Medium::open(medium_options(wanted));
-  uint64_t blocks = 0;
+  scsi::LuState state = configured_state(wanted);
+  const Result<void> restored = restore(lun, state);
+  Result<std::shared_ptr<backend::Medium>> medium =
+      restored ? backend::Medium::open(medium_options(wanted))
+               : Result<std::shared_ptr<backend::Medium>>(restored.error());
   if (medium) {
     lun.medium = *medium;
     message.medium = lun.medium;
     message.geometry = lun.medium->geometry();
-    blocks = block_count(*lun.medium, wanted.block_size);
+    state.condition = lun.condition;
+    state.block_count = block_count(*lun.medium, wanted.block_size);
+    state.thin_usage = lun.medium->thin_usage();
   } else {
     log::error("{} LUN {}: {}; it is NOT READY until this works, tried again every {} s", step.target,
                wanted.id, medium.error().to_string(), kMediumRetryTime.count());
   }
-  message.state = std::make_shared<const scsi::LuState>(initial_state(wanted, blocks, lun.medium != nullptr));
-  writer_.add(lun.key, target.key, wanted.id, message.state);
+  message.state = std::make_shared<const scsi::LuState>(std::move(state));
+  writer_.add(lun.key, {target.key, wanted.id, stored_as(lun.identity)}, message.state);
+  writer_.set_unreadable(lun.key, !lun.restored);
   target.luns[wanted.id] = std::move(lun);
   retry_media();
   coordinator_.broadcast(std::move(message), std::move(done));
 }
 
+/// What was stored of the unit, into `state`. What can't be read is not taken for nothing: initiators would
+/// find their reservations gone without a word.
+Result<void> Service::restore(Lun& lun, scsi::LuState& state) {
+  const std::string name = stored_as(lun.identity);
+  const auto stored = store_.load(name);
+  if (!stored) return stored.error();
+  const scsi::LuState configured = state;
+  if (stored.value()) {
+    if (const auto taken = scsi::restore(*stored.value(), state); !taken) {
+      state = configured;
+      return Error{
+          taken.error().code,
+          fmt::format("the state kept of it as {} is not usable ({}); restore that file, or remove it if its "
+                      "reservations and settings may be lost",
+                      name, taken.error().to_string())};
+    }
+  }
+  lun.restored = true;
+  scsi::apply_saved_mode_pages(state);
+  if (state.condition != configured.condition)
+    lun.condition = std::exchange(state.condition, configured.condition);
+  return {};
+}
+
 void Service::carry_out(const config::ChangeLun& step, Done done) {
   Lun& lun = targets_.at(step.target).luns.at(step.wanted.id);
   lun.config = step.wanted;
-  scsi::LuState next = *writer_.state(lun.key);
-  next.write_cache = step.wanted.write_cache;
-  scsi::Decision decision = scsi::publish(*writer_.state(lun.key), next);
-  if (decision.state) {
-    decision.unit_attentions.push_back(
-        {scsi::UnitAttentionRaise::Scope::all, 0, scsi::Asc::mode_parameters_changed});
-  }
-  writer_.apply(lun.key, decision, std::move(done));
+  const auto decide = [write_cache = step.wanted.write_cache](const scsi::LuState& state) {
+    scsi::LuState next = state;
+    next.write_cache = write_cache;
+    next.write_cache_default = write_cache;
+    scsi::Decision decision = scsi::publish(state, next);
+    if (decision.state) {
+      decision.unit_attentions.push_back(
+          {scsi::UnitAttentionRaise::Scope::all, 0, scsi::Asc::mode_parameters_changed});
+    }
+    return decision;
+  };
+  writer_.change(lun.key, decide, std::move(done));
 }
 
 void Service::carry_out(const config::RemoveLun& step, Done done) {
@@ -289,18 +333,25 @@ void Service::carry_out(const config::RemoveLun& step, Done done) {
 
 void Service::attach(Target& target, Lun& lun, std::shared_ptr<backend::Medium> medium) {
   lun.medium = std::move(medium);
-  scsi::LuState next = *writer_.state(lun.key);
-  next.condition = scsi::LuCondition::ready;
-  next.block_count = block_count(*lun.medium, lun.config.block_size);
+  const uint64_t blocks = block_count(*lun.medium, lun.config.block_size);
   AttachMedium message;
   message.lun_key = lun.key;
   message.geometry = lun.medium->geometry();
   message.medium = lun.medium;
-  message.state = scsi::publish(*writer_.state(lun.key), next).state;
-  writer_.add(lun.key, target.key, lun.config.id, message.state);
   coordinator_.broadcast(std::move(message), {});
+  writer_.change(lun.key, [blocks, condition = lun.condition,
+                           usage = lun.medium->thin_usage()](const scsi::LuState& state) {
+    scsi::LuState next = state;
+    next.condition = condition;
+    next.block_count = blocks;
+    next.thin_usage = usage;
+    scsi::Decision decision = scsi::publish(state, next);
+    decision.unit_attentions.push_back(
+        {scsi::UnitAttentionRaise::Scope::all, 0, scsi::Asc::not_ready_to_ready_medium_may_have_changed});
+    return decision;
+  });
   log::info("{} LUN {}: {} is there, {} blocks of {} bytes", target.config.name, lun.config.id,
-            lun.config.path, next.block_count, lun.config.block_size);
+            lun.config.path, blocks, lun.config.block_size);
 }
 
 void Service::retry_media() {
@@ -311,6 +362,13 @@ void Service::retry_media() {
     for (auto& [name, target] : targets_) {
       for (auto& [id, lun] : target.luns) {
         if (lun.medium || lun.leaving) continue;
+        if (!lun.restored) {
+          scsi::LuState state = *writer_.state(lun.key);
+          if (!restore(lun, state)) continue;
+          writer_.set_unreadable(lun.key, false);
+          // Nothing else that is kept can have changed meanwhile: it could not have been saved.
+          writer_.change(lun.key, [state](const scsi::LuState& now) { return scsi::publish(now, state); });
+        }
         if (auto medium = backend::Medium::open(medium_options(lun.config))) attach(target, lun, *medium);
       }
     }
@@ -321,30 +379,44 @@ void Service::retry_media() {
 
 void Service::watch_media() {
   loop_.after(std::chrono::duration_cast<std::chrono::milliseconds>(kMediumWatchTime), [this] {
-    for (auto& [name, target] : targets_) {
-      for (auto& [id, lun] : target.luns) {
-        if (lun.loss_logged || !lun.medium || !lun.medium->has_lost_writes()) continue;
-        lun.loss_logged = true;
-        log::error(
-            "{} LUN {}: the kernel could not write to {} what it had accepted; every flush fails from now "
-            "on, so that initiators "
-            "know. Check the disk, then remove the LUN from the configuration, reload, and add it again",
-            name, id, lun.config.path);
-      }
-    }
+    look_at_media();
     watch_media();
   });
+}
+
+void Service::look_at_media() {
+  for (auto& [name, target] : targets_) {
+    for (auto& [id, lun] : target.luns) {
+      if (!lun.medium || lun.leaving) continue;
+      const auto on_usage = [usage = lun.medium->thin_usage()](const scsi::LuState& state) {
+        return scsi::on_thin_usage(state, usage);
+      };
+      writer_.change(lun.key, on_usage);
+      if (lun.loss_logged || !lun.medium->has_lost_writes()) continue;
+      lun.loss_logged = true;
+      log::error(
+          "{} LUN {}: the kernel could not write to {} what it had accepted; every flush fails from now "
+          "on, so that initiators "
+          "know. Check the disk, then remove the LUN from the configuration, reload, and add it again",
+          name, id, lun.config.path);
+    }
+  }
+  check_sizes();
 }
 
 void Service::check_sizes() {
   for (const auto& [name, target] : targets_) {
     for (const auto& [id, lun] : target.luns) {
-      if (!lun.medium) continue;
-      const uint64_t blocks = block_count(*lun.medium, lun.config.block_size);
+      if (!lun.medium || lun.leaving) continue;
+      // A size that can't be had just now is no reason to take the blocks away.
+      const auto size_bytes = lun.medium->size_bytes();
+      if (!size_bytes) continue;
+      const uint64_t blocks = size_bytes.value() / lun.config.block_size;
       const uint64_t known = writer_.state(lun.key)->block_count;
       if (blocks == known) continue;
       log::info("{} LUN {}: the size changed from {} to {} blocks", name, id, known, blocks);
-      writer_.apply(lun.key, scsi::on_capacity_change(*writer_.state(lun.key), blocks));
+      writer_.change(
+          lun.key, [blocks](const scsi::LuState& state) { return scsi::on_capacity_change(state, blocks); });
     }
   }
 }

@@ -1,13 +1,45 @@
 #include "target/state_writer.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <chrono>
 
 #include "base/assert.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "scsi/lu_snapshot.h"
+#include "scsi/rod_tokens.h"
 
 namespace itgtd::target {
 
-void StateWriter::add(Key lun_key, Key target, uint16_t lun, std::shared_ptr<const scsi::LuState> state) {
-  units_[lun_key] = {target, lun, std::move(state)};
+namespace {
+
+/// For tokens that only who was given them may use.
+std::array<std::byte, 16> unguessable() {
+  std::array<std::byte, 16> bytes{};
+  random_bytes(bytes);
+  return bytes;
+}
+
+}  // namespace
+
+StateWriter::StateWriter(Coordinator& coordinator, LuStore* store, Clock clock)
+    : coordinator_(coordinator), store_(store), clock_(std::move(clock)) {}
+
+uint64_t StateWriter::wall_clock() {
+  const auto since = std::chrono::system_clock::now().time_since_epoch();
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(since).count());
+}
+
+void StateWriter::add(Key lun_key, UnitName name, std::shared_ptr<const scsi::LuState> state) {
+  Unit& unit = units_[lun_key];
+  unit.name = std::move(name);
+  unit.saved = scsi::snapshot(*state);
+  unit.state = std::move(state);
+}
+
+void StateWriter::set_unreadable(Key lun_key, bool unreadable) {
+  units_.at(lun_key).unreadable = unreadable;
 }
 
 void StateWriter::remove(Key lun_key) {
@@ -20,14 +52,79 @@ std::shared_ptr<const scsi::LuState> StateWriter::state(Key lun_key) const {
 
 bool StateWriter::has_lun(Key target, uint16_t lun) const {
   return std::any_of(units_.begin(), units_.end(), [&](const auto& unit) {
-    return unit.second.target == target && unit.second.lun == lun;
+    return unit.second.name.target == target && unit.second.name.lun == lun;
   });
 }
 
-void StateWriter::apply(Key lun_key, const scsi::Decision& decision, std::function<void()> done) {
+// --- One change
+// ----------------------------------------------------------------------------------------------------
+
+void StateWriter::decide(Key lun_key, const Decider& decide, Done done) {
+  const auto found = units_.find(lun_key);
+  if (found == units_.end()) {
+    done(true);  // it was removed while this waited: nobody is left to tell
+    return;
+  }
+  Unit& unit = found->second;
+  if (unit.saving) {
+    unit.waiting.push_back(
+        [this, lun_key, decide, done = std::move(done)] { this->decide(lun_key, decide, done); });
+    return;
+  }
+  const scsi::Decision decision = decide(*unit.state);
+  std::vector<std::byte> kept = unit.saved;
+  if (decision.state && store_ != nullptr && !unit.name.stored_as.empty())
+    kept = scsi::snapshot(*decision.state);
+  if (kept == unit.saved) {
+    publish(lun_key, decision, [done = std::move(done)] { done(true); });
+    return;
+  }
+  if (unit.unreadable) {
+    on_saved(lun_key, decision, Error{EIO, "what is there can't be read"}, done);
+    return;
+  }
+  unit.saving = true;
+  const std::string name = unit.name.stored_as;
+  store_->save(name, kept,
+               [this, lun_key, decision, kept, done = std::move(done)](const Result<void>& result) {
+                 const auto saved = units_.find(lun_key);
+                 if (saved == units_.end()) {
+                   done(static_cast<bool>(result));
+                   return;
+                 }
+                 saved->second.saving = false;
+                 if (result) saved->second.saved = kept;
+                 on_saved(lun_key, decision, result, done);
+               });
+}
+
+void StateWriter::on_saved(Key lun_key, const scsi::Decision& decision, const Result<void>& result,
+                           const Done& done) {
+  if (result) {
+    publish(lun_key, decision, [done] { done(true); });
+  } else {
+    const UnitName& name = units_.at(lun_key).name;
+    log::error(
+        "LUN {}: what must survive a restart could not be saved as {}: {}; the command that asked for it "
+        "fails, and what was before stays",
+        name.lun, name.stored_as, result.error().to_string());
+    done(false);
+  }
+  const auto unit = units_.find(lun_key);
+  if (unit == units_.end()) return;
+  // Each may start the next save: the rest goes on when that is done.
+  while (!unit->second.saving && !unit->second.waiting.empty()) {
+    const std::function<void()> next = std::move(unit->second.waiting.front());
+    unit->second.waiting.pop_front();
+    next();
+    if (!units_.contains(lun_key)) return;
+  }
+}
+
+void StateWriter::publish(Key lun_key, const scsi::Decision& decision, std::function<void()> done) {
   if (decision.state) units_.at(lun_key).state = decision.state;
   if (!decision.state && decision.unit_attentions.empty()) {
-    if (done) done();
+    done();
     return;
   }
   PublishState message;
@@ -37,28 +134,74 @@ void StateWriter::apply(Key lun_key, const scsi::Decision& decision, std::functi
   coordinator_.broadcast(std::move(message), std::move(done));
 }
 
-void StateWriter::on_update(const DecideUpdate& request) {
-  const auto unit = units_.find(request.lun_key);
-  if (unit == units_.end()) {
-    const scsi::Done gone = scsi::check_condition(scsi::sense::logical_unit_not_supported());
-    coordinator_.tell(request.worker, CommandDecided{request.task, gone});
-    return;
-  }
-  const scsi::Decision decision = request.decide(*unit->second.state, *request.command, request.nexus);
-  apply(request.lun_key, decision,
-        [this, worker = request.worker, task = request.task, done = decision.done] {
-          coordinator_.tell(worker, CommandDecided{task, done});
-        });
+void StateWriter::change(Key lun_key, const Decider& decide, std::function<void()> done) {
+  this->decide(lun_key, decide, [done = std::move(done)](bool /*saved*/) {
+    if (done) done();
+  });
 }
 
+// --- What commands ask for
+// -----------------------------------------------------------------------------------------
+
+void StateWriter::on_update(const DecideUpdate& request) {
+  if (!units_.contains(request.lun_key)) {
+    const scsi::Done gone = scsi::check_condition(scsi::sense::logical_unit_not_supported());
+    coordinator_.tell(request.worker, CommandDecided{request.task, gone, {}, {}});
+    return;
+  }
+  // Shared with the decision that is made now or, behind a save, later: the command stays frozen until then.
+  auto decision = std::make_shared<scsi::Decision>();
+  const auto decider = [this, request, decision](const scsi::LuState& state) {
+    std::vector<scsi::KnownNexus> nexuses;
+    if (nexuses_) nexuses = nexuses_(units_.at(request.lun_key).name.target);
+    const scsi::DecideContext context{request.nexus, clock_(), nexuses, unguessable()};
+    *decision = request.decide(state, *request.command, context);
+    return *decision;
+  };
+  decide(request.lun_key, decider, [this, request, decision](bool saved) {
+    if (!saved) {
+      decision->done = scsi::check_condition(scsi::sense::internal_target_failure());
+      decision->after = scsi::AfterUpdate::done;
+      decision->abort.clear();
+      decision->data_in.clear();
+    }
+    answer(request, *decision);
+  });
+}
+
+void StateWriter::answer(const DecideUpdate& request, const scsi::Decision& decision) {
+  CommandDecided message{request.task, decision.done, decision.after, decision.data_in};
+  const auto unit = units_.find(request.lun_key);
+  if (decision.abort.empty() || !abort_ || unit == units_.end()) {
+    coordinator_.tell(request.worker, std::move(message));
+    return;
+  }
+  // SPC-4, PREEMPT AND ABORT: the answer comes behind the last command that it ends.
+  const UnitName& name = unit->second.name;
+  abort_(name.target, name.lun, decision.abort, request.nexus,
+         [this, worker = request.worker, message = std::move(message)](bool all) mutable {
+           if (!all) message.done = scsi::check_condition(scsi::sense::internal_target_failure());
+           coordinator_.tell(worker, std::move(message));
+         });
+}
+
+void StateWriter::on_break_tokens(const BreakTokens& request) {
+  change(request.lun_key, [request](const scsi::LuState& state) {
+    return scsi::on_blocks_written(state, request.lba, request.blocks);
+  });
+}
+
+// --- What no command asks for
+// --------------------------------------------------------------------------------------
+
 void StateWriter::on_nexus_loss(Key target, scsi::NexusId nexus) {
-  apply_to([&](const Unit& unit) { return unit.target == target; },
-           [&](const scsi::LuState& state) { return scsi::on_nexus_loss(state, nexus); }, {});
+  apply_to([&](const Unit& unit) { return unit.name.target == target; },
+           [nexus](const scsi::LuState& state) { return scsi::on_nexus_loss(state, nexus); }, {});
 }
 
 void StateWriter::on_nexus_reset(Key target, scsi::NexusId nexus, std::function<void()> done) {
-  apply_to([&](const Unit& unit) { return unit.target == target; },
-           [&](const scsi::LuState& state) {
+  apply_to([&](const Unit& unit) { return unit.name.target == target; },
+           [nexus](const scsi::LuState& state) {
              scsi::Decision decision = scsi::on_nexus_loss(state, nexus);
              decision.unit_attentions.push_back(
                  {scsi::UnitAttentionRaise::Scope::only, nexus, scsi::Asc::i_t_nexus_loss_occurred});
@@ -69,8 +212,8 @@ void StateWriter::on_nexus_reset(Key target, scsi::NexusId nexus, std::function<
 
 void StateWriter::reset(Key target, bool all_luns, uint16_t lun, scsi::NexusId nexus,
                         std::function<void()> done) {
-  apply_to([&](const Unit& unit) { return unit.target == target && (all_luns || unit.lun == lun); },
-           [&](const scsi::LuState& state) { return scsi::on_logical_unit_reset(state, nexus); },
+  apply_to([&](const Unit& unit) { return unit.name.target == target && (all_luns || unit.name.lun == lun); },
+           [nexus](const scsi::LuState& state) { return scsi::on_logical_unit_reset(state, nexus); },
            std::move(done));
 }
 
@@ -86,11 +229,13 @@ void StateWriter::apply_to(const std::function<bool(const Unit&)>& which, const 
   const auto leave = [join] {
     if (--join->missing == 0 && join->done) join->done();
   };
+  std::vector<Key> keys;
   for (const auto& [key, unit] : units_) {
     if (!which(unit)) continue;
-    ++join->missing;
-    apply(key, decide(*unit.state), leave);
+    keys.push_back(key);
   }
+  join->missing += keys.size();
+  for (const Key key : keys) change(key, decide, leave);
   leave();
 }
 

@@ -1,5 +1,7 @@
 #include "target/task_management.h"
 
+#include <fmt/format.h>
+
 #include "base/log.h"
 
 namespace itgtd::target {
@@ -36,6 +38,17 @@ void TaskManagement::answer(const Manage& request, Outcome outcome) {
   coordinator_.tell(request.connection.worker, ManagementDone{request.connection, request.request, outcome});
 }
 
+void TaskManagement::put_up(Hold hold, Running running) {
+  const Key barrier = hold.barrier;
+  running.deadline = now() + time_max_;
+  running_[barrier] = std::move(running);
+  coordinator_.broadcast(std::move(hold), [this, barrier] {
+    const auto found = running_.find(barrier);
+    if (found != running_.end()) found->second.on_quiet();
+  });
+  watch();
+}
+
 void TaskManagement::start(const Manage& request) {
   const Function function = request.request.function;
   const bool all_luns = concerns_all_luns(function);
@@ -43,10 +56,8 @@ void TaskManagement::start(const Manage& request) {
     answer(request, Outcome::lun_does_not_exist);
     return;
   }
-  const Key barrier = coordinator_.next_key();
-  running_[barrier] = {request, now() + time_max_};
   Hold hold;
-  hold.barrier = barrier;
+  hold.barrier = coordinator_.next_key();
   hold.target = request.target;
   hold.all_luns = all_luns;
   hold.lun = request.request.lun;
@@ -55,8 +66,30 @@ void TaskManagement::start(const Manage& request) {
   // A reset tells everybody by its own unit attention.
   if (function == Function::clear_task_set)
     hold.tell_others = scsi::Asc::commands_cleared_by_another_initiator;
-  coordinator_.broadcast(hold, [this, barrier] { on_quiet(barrier); });
-  watch();
+  Running running;
+  running.what = fmt::format("{} on LUN {}", name(function), request.request.lun);
+  running.on_quiet = [this, request, barrier = hold.barrier] { on_quiet(request, barrier); };
+  running.on_end = [this, request](bool in_time) {
+    answer(request, in_time ? Outcome::function_complete : Outcome::function_rejected);
+    // RFC 7143 §11.5.1: a cold reset ends all sessions of the target, after its answer.
+    if (in_time && request.request.function == Function::target_cold_reset) close_sessions_(request.target);
+  };
+  put_up(std::move(hold), std::move(running));
+}
+
+void TaskManagement::abort(Key target, uint16_t lun, std::vector<scsi::InitiatorPort> ports,
+                           scsi::NexusId nexus, std::function<void(bool all)> done) {
+  Hold hold;
+  hold.barrier = coordinator_.next_key();
+  hold.target = target;
+  hold.lun = lun;
+  hold.nexus = nexus;
+  hold.only_ports = std::move(ports);
+  Running running;
+  running.what = fmt::format("PREEMPT AND ABORT on LUN {}", lun);
+  running.on_quiet = [this, barrier = hold.barrier] { finish(barrier, true); };
+  running.on_end = std::move(done);
+  put_up(std::move(hold), std::move(running));
 }
 
 void TaskManagement::watch() {
@@ -67,21 +100,17 @@ void TaskManagement::watch() {
   loop_.after(std::chrono::ceil<std::chrono::milliseconds>(left), [this] {
     watching_ = false;
     while (!running_.empty() && running_.begin()->second.deadline <= now()) {
-      const iscsi::ManagementRequest& request = running_.begin()->second.request.request;
-      log::error("{} on LUN {}: commands are stuck in the backend after {} ms", name(request.function),
-                 request.lun, time_max_.count());
-      finish(running_.begin()->first, Outcome::function_rejected);
+      log::error("{}: commands are stuck in the backend after {} ms", running_.begin()->second.what,
+                 time_max_.count());
+      finish(running_.begin()->first, false);
     }
     watch();
   });
 }
 
-void TaskManagement::on_quiet(Key barrier) {
-  const auto found = running_.find(barrier);
-  if (found == running_.end()) return;
-  const Manage& request = found->second.request;
+void TaskManagement::on_quiet(const Manage& request, Key barrier) {
   const Function function = request.request.function;
-  const auto complete = [this, barrier] { finish(barrier, Outcome::function_complete); };
+  const auto complete = [this, barrier] { finish(barrier, true); };
   if (function == Function::clear_task_set) {
     complete();
   } else if (function == Function::i_t_nexus_reset) {
@@ -91,16 +120,13 @@ void TaskManagement::on_quiet(Key barrier) {
   }
 }
 
-void TaskManagement::finish(Key barrier, Outcome outcome) {
+void TaskManagement::finish(Key barrier, bool in_time) {
   const auto found = running_.find(barrier);
   if (found == running_.end()) return;
-  const Manage request = found->second.request;
+  const std::function<void(bool)> on_end = std::move(found->second.on_end);
   running_.erase(found);
   coordinator_.tell_all(Lift{barrier});
-  answer(request, outcome);
-  // RFC 7143 §11.5.1: a cold reset ends all sessions of the target, after its answer.
-  const bool cold = request.request.function == Function::target_cold_reset;
-  if (cold && outcome == Outcome::function_complete) close_sessions_(request.target);
+  on_end(in_time);
 }
 
 }  // namespace itgtd::target

@@ -10,6 +10,8 @@
 #include <chrono>
 #include <functional>
 #include <map>
+#include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "target/control/event_loop.h"
@@ -32,14 +34,21 @@ class TaskManagement {
         time_max_(time_max) {}
 
   void start(const Manage& request);
+  /// PREEMPT AND ABORT: ends the commands of `ports` on a LUN, but none of `nexus`; `done` when they are
+  /// gone, or with false when they are not in time.
+  void abort(Key target, uint16_t lun, std::vector<scsi::InitiatorPort> ports, scsi::NexusId nexus,
+             std::function<void(bool all)> done);
 
  private:
   struct Running {
-    Manage request;
+    std::string what;  ///< for the log
     Instant deadline;
+    std::function<void()> on_quiet;
+    std::function<void(bool in_time)> on_end;
   };
-  void on_quiet(Key barrier);
-  void finish(Key barrier, iscsi::TaskManagementOutcome outcome);
+  void put_up(Hold hold, Running running);
+  void on_quiet(const Manage& request, Key barrier);
+  void finish(Key barrier, bool in_time);
   void watch();
   void answer(const Manage& request, iscsi::TaskManagementOutcome outcome);
 

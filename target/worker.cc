@@ -23,7 +23,8 @@ T& non_null(std::unique_ptr<T>& pointer) {
 
 }  // namespace
 
-Result<std::unique_ptr<Worker>> Worker::create(const WorkerOptions& options, WorkerMailbox& inbox,
+Result<std::unique_ptr<Worker>> Worker::create(const WorkerOptions& options,
+                                               const std::vector<WorkerMailbox*>& workers,
                                                ControlMailbox& control) {
   static_cast<void>(scsi::all_commands());  // the table is built here, and not by the first command
   auto ring = net::Ring::create({});
@@ -36,13 +37,14 @@ Result<std::unique_ptr<Worker>> Worker::create(const WorkerOptions& options, Wor
     log::warning("worker {}: data buffers are not registered with the kernel, disk I/O costs more: {}",
                  options.index, registered.error().to_string());
   }
-  return std::unique_ptr<Worker>(new Worker(options, inbox, control, std::move(*ring), bytes));
+  return std::unique_ptr<Worker>(new Worker(options, workers, control, std::move(*ring), bytes));
 }
 
-Worker::Worker(const WorkerOptions& options, WorkerMailbox& inbox, ControlMailbox& control,
-               std::unique_ptr<net::Ring> ring, Bytes region)
+Worker::Worker(const WorkerOptions& options, const std::vector<WorkerMailbox*>& workers,
+               ControlMailbox& control, std::unique_ptr<net::Ring> ring, Bytes region)
     : options_(options),
-      inbox_(inbox),
+      workers_(workers),
+      inbox_(*workers.at(options.index)),
       control_(control),
       ring_(std::move(ring)),
       memory_(region),
@@ -54,7 +56,9 @@ Worker::Worker(const WorkerOptions& options, WorkerMailbox& inbox, ControlMailbo
       connections_(kConnectionsMax),
       timers_(kConnectionsMax + 64),
       now_(now()),
-      last_busy_(now_) {}
+      last_busy_(now_) {
+  if (options_.index == 0) claims_ = std::make_unique<ClaimTable>(workers_.size());
+}
 
 Worker::~Worker() {
   luns_.clear();  // backends first: they use the ring
@@ -69,7 +73,7 @@ Worker::~Worker() {
 void Worker::run() {
   std::array<net::Completion, kCompletionsPerTurn> completions;
   ring_->poll_readable({net::OpKind::mailbox, {}}, inbox_.fd());
-  while (!(stopping_ && connections_.used() == 0)) {
+  while (!quit_) {
     const size_t count = ring_->submit_and_wait(wait_deadline(), completions);
     now_ = now();
     if (count != 0) last_busy_ = now_;
@@ -78,19 +82,24 @@ void Worker::run() {
     expire_timers();
     pump_connections();
     if (!barriers_.empty()) check_barriers();
+    if (!block_holds_.empty()) check_block_holds();
     if (!removals_.empty()) check_removals();
+    if (!settling_.empty()) check_settled();
     if (stopping_ && now_ >= stop_deadline_) {
       // What has not finished by now is cut off; the control thread leaves without us if a backend keeps even
       // that from ending.
       close_connections();
       stop_deadline_ = Instant::max();
     }
+    if (stopping_ && !stopped_ && connections_.used() == 0 && detached_.empty()) {
+      stopped_ = true;
+      control_.post(Stopped{options_.index});
+    }
   }
-  control_.post(Stopped{options_.index});
 }
 
 Instant Worker::wait_deadline() {
-  if (!dirty_.empty()) return Instant::min();
+  if (!dirty_.empty() || !local_.empty() || !detached_ops_.empty()) return Instant::min();
   if (options_.polling == Polling::always) return Instant::min();
   if (options_.polling == Polling::adaptive && now_ - last_busy_ < kSpinTime) return Instant::min();
   const Instant next = timers_.next_deadline();
@@ -148,8 +157,9 @@ void Worker::on_completion(const net::Completion& completion) {
 }
 
 void Worker::run_commands() {
+  run_detached();
   // Backends in memory finish at once, and what they finish makes room for what waits.
-  while (run_completed() || run_ready() || retry_memory()) {
+  while (run_completed() || run_ready() || run_local_messages() || retry_memory() || start_detached()) {
   }
 }
 
@@ -200,6 +210,12 @@ void Worker::pump_connections() {
 // ------------------------------------------------------------------------------------------------------
 
 void Worker::finish(iscsi::Task& task, const scsi::Done& done) {
+  if (task.aborted && task.command.entry->aborted != nullptr) [[unlikely]] {
+    task.command.entry->aborted(task.command);
+  }
+  if (task.claim != 0) [[unlikely]] {
+    if (finish_special(task, done)) return;
+  }
   auto& session = *static_cast<ConnectionSession*>(task.session);
   Connection& connection = *session.connection;
   session.on_done(task, done);
@@ -223,20 +239,28 @@ inline void Worker::submit(iscsi::Task& task, const scsi::Io& io) {
   backend->submit(op);
 }
 
-inline void Worker::run_step(iscsi::Task& task, const scsi::Step& step) {
+[[gnu::always_inline]] inline void Worker::run_step(iscsi::Task& task, const scsi::Step& step) {
   if (const auto* io = std::get_if<scsi::Io>(&step)) {
     submit(task, *io);
   } else if (const auto* done = std::get_if<scsi::Done>(&step)) {
     finish(task, *done);
+  } else if (const auto* claim = std::get_if<scsi::Claim>(&step)) {
+    post_claim(task, *claim);
   } else {
     post_update(task, *std::get_if<scsi::Update>(&step));
   }
 }
 
+/// Off the data path: after an Update or a Claim, and for commands that are detached.
+void Worker::resume(iscsi::Task& task, const scsi::IoResult& result) {
+  run_step(task, scsi::resume(task.command, result));
+}
+
 // Apart: its message is large, and the frame for it would be made for every command.
 [[gnu::noinline]] void Worker::post_update(iscsi::Task& task, const scsi::Update& update) {
-  control_.post(DecideUpdate{options_.index, tasks_.id_of(task), task.command.lu->key,
-                             task.command.nexus->id(), &task.command, update.decide});
+  const scsi::NexusId nexus = task.command.nexus == nullptr ? 0 : task.command.nexus->id();
+  control_.post(DecideUpdate{options_.index, tasks_.id_of(task), task.command.lu->key, nexus, &task.command,
+                             update.decide});
 }
 
 bool Worker::run_ready() {
@@ -244,9 +268,9 @@ bool Worker::run_ready() {
   for (size_t left = ready_.size(); left > 0; --left) {
     iscsi::Task* task = ready_.pop_front();
     if (task == nullptr) break;
-    const auto* lun = static_cast<const WorkerLun*>(task->command.lu);
-    if (lun != nullptr && lun->holds != 0) [[unlikely]] {
-      ready_.push_back(*task);  // held by a barrier
+    auto* lun = static_cast<WorkerLun*>(task->command.lu);
+    if (lun != nullptr && lun->holds != 0 && is_held(*task, *lun)) [[unlikely]] {
+      ready_.push_back(*task);
       continue;
     }
     progress = true;
@@ -262,6 +286,10 @@ bool Worker::run_completed() {
     progress = true;
     iscsi::Task* task = tasks_.find(op->op.slot);
     ITGTD_ASSERT(task != nullptr);
+    if (task->session == nullptr) [[unlikely]] {
+      detached_ops_.push_back(op);
+      continue;
+    }
     if (task->aborted) {
       finish(*task,
              scsi::good());  // nothing of it is sent: the next step would only touch the medium in vain

@@ -40,18 +40,23 @@ struct WorkerLun : scsi::LogicalUnit {
   std::unique_ptr<backend::Backend> backend;
   std::shared_ptr<backend::Medium> medium;  ///< owners: every worker and the control thread
   Key target = 0;
-  /// Barriers that hold its commands; 0: they run. The one test on the data path.
+  /// Reasons to look twice before a command begins: barriers, claimed blocks, tokens. 0: it runs. The one
+  /// test on the data path.
   uint32_t holds = 0;
+  uint32_t barriers = 0;         ///< those of `holds` that hold every command
+  bool tokens_breaking = false;  ///< BreakTokens was sent, and the state has not changed since
 };
 
 class Worker {
  public:
   /// Makes everything that the data path needs, on the calling thread, which must be the one that calls
   /// run().
-  static Result<std::unique_ptr<Worker>> create(const WorkerOptions& options, WorkerMailbox& inbox,
+  /// `workers` are the mailboxes of all workers, in the order of their indexes: this one's too.
+  static Result<std::unique_ptr<Worker>> create(const WorkerOptions& options,
+                                                const std::vector<WorkerMailbox*>& workers,
                                                 ControlMailbox& control);
   ~Worker();
-  /// Serves until Stop has been carried out.
+  /// Serves until Stop has been carried out, and then until Quit.
   void run();
 
  private:
@@ -78,8 +83,22 @@ class Worker {
     std::unique_ptr<Connection> connection;
   };
 
-  Worker(const WorkerOptions& options, WorkerMailbox& inbox, ControlMailbox& control,
+  Worker(const WorkerOptions& options, const std::vector<WorkerMailbox*>& workers, ControlMailbox& control,
          std::unique_ptr<net::Ring> ring, Bytes region);
+
+  /// A command that goes on without its initiator (scsi::AfterUpdate::detach).
+  struct Detached {
+    scsi::Command command;
+    std::vector<std::byte> scratch;
+    SlotId waiting;  ///< the task that ends as it does; generation 0: none
+    SlotId task;     ///< its own, once there was one for it
+    bool started = false;
+  };
+  /// Blocks that another command, here or elsewhere, has claimed.
+  struct BlockHold {
+    ClaimTable::Turn turn;
+    bool reported = false;
+  };
 
   // The turn.
   void on_completion(const net::Completion& completion);
@@ -90,9 +109,31 @@ class Worker {
 
   // Commands.
   void run_step(iscsi::Task& task, const scsi::Step& step);  // this and submit(): inline within worker.cc
+  void resume(iscsi::Task& task, const scsi::IoResult& result = {});
   void submit(iscsi::Task& task, const scsi::Io& io);
   void post_update(iscsi::Task& task, const scsi::Update& update);
   void finish(iscsi::Task& task, const scsi::Done& done);
+
+  // Claims and detached commands: worker_claims.cc.
+  [[nodiscard]] bool finish_special(iscsi::Task& task, const scsi::Done& done);
+  void post_claim(iscsi::Task& task, const scsi::Claim& claim);
+  void release_claim(iscsi::Task& task);
+  void post(WorkerIndex to, WorkerMessage message);
+  bool run_local_messages();
+  void carry_out(const ClaimTable::Actions& actions);
+  [[nodiscard]] bool is_held(const iscsi::Task& task, WorkerLun& lun);
+  [[nodiscard]] bool waits_for_blocks(const iscsi::Task& task) const;
+  [[nodiscard]] bool breaks_tokens(const iscsi::Task& task, WorkerLun& lun);
+  [[nodiscard]] bool is_quiet(const scsi::Claim& ranges);
+  void check_block_holds();
+  void count_hold(const scsi::Claim& ranges, bool on);
+  void set_state(WorkerLun& lun, std::shared_ptr<const scsi::LuState> state);
+  void end_waiting_tasks(WorkerLun& lun);
+  void detach(iscsi::Task& task, bool wait);
+  bool start_detached();
+  void run_detached();
+  void end_detached(iscsi::Task& task, const scsi::Done& done);
+  void abandon_detached(const WorkerLun* lun);
   bool run_ready();
   bool run_completed();
   bool retry_memory();
@@ -117,6 +158,7 @@ class Worker {
   void on_message(AddLun& message);
   void on_message(AttachMedium& message);
   void on_message(RemoveLun& message);
+  void on_message(SettleConnections& message);
   void on_message(PublishState& message);
   void on_message(CommandDecided& message);
   void on_message(Hold& message);
@@ -126,16 +168,26 @@ class Worker {
   void on_message(SessionRefused& message);
   void on_message(CloseSession& message);
   void on_message(Stop& message);
+  void on_message(Quit& message);
+  void on_message(RequestClaim& message);
+  void on_message(ReleaseClaim& message);
+  void on_message(HoldBlocks& message);
+  void on_message(BlocksQuiet& message);
+  void on_message(ClaimGranted& message);
+  void on_message(LiftBlocks& message);
+  [[nodiscard]] static bool concerns(const Hold& hold, const scsi::Nexus& nexus);
   void raise(const WorkerLun& lun, const std::vector<scsi::UnitAttentionRaise>& raises);
   void announce_luns(Target& target);
   [[nodiscard]] std::vector<Key> hold_units(const Hold& hold);
   void check_barriers();
   void check_removals();
+  void check_settled();
   [[nodiscard]] bool in_use(const WorkerLun& lun);
   void forget(const WorkerLun& lun);
   void taken(Key change);
 
   const WorkerOptions options_;
+  std::vector<WorkerMailbox*> workers_;
   WorkerMailbox& inbox_;
   ControlMailbox& control_;
   std::unique_ptr<net::Ring> ring_;
@@ -162,11 +214,20 @@ class Worker {
     Key change = 0;
     Key lun_key = 0;
   };
+  std::vector<SettleConnections> settling_;
   std::vector<Removal> removals_;  ///< logical units that commands still use
+
+  std::vector<WorkerMessage> local_;    ///< to this worker from itself
+  std::unique_ptr<ClaimTable> claims_;  ///< of the first worker, for all
+  std::vector<BlockHold> block_holds_;
+  std::vector<Detached> detached_;
+  std::vector<backend::BackendOp*> detached_ops_;  ///< finished, to go on in the next turn
 
   Instant now_;
   Instant last_busy_;
   bool stopping_ = false;
+  bool stopped_ = false;
+  bool quit_ = false;
   Instant stop_deadline_;
 };
 

@@ -114,8 +114,13 @@ void Worker::on_message(SetDirectory& message) {
   taken(message.change);
 }
 
+void Worker::on_message(Quit&) {
+  quit_ = true;
+}
+
 void Worker::on_message(Stop&) {
   stopping_ = true;
+  abandon_detached(nullptr);
   stop_deadline_ = now_ + kDrainTime;
   for (const auto& listener : listeners_) {
     RemoveListener remove{listener->key};
@@ -153,17 +158,29 @@ void Worker::on_message(AddLun& message) {
   lun->geometry = message.geometry;
   lun->removable = message.removable;
   lun->read_only = message.read_only;
-  lun->write_cache_default = message.write_cache;
   lun->lun = message.lun;
   lun->key = message.lun_key;
-  lun->state = message.state;
+  lun->statistics = message.statistics;
+  lun->counts = &lun->statistics->of_worker.at(options_.index);
   lun->target = message.target;
+  set_state(*lun, message.state);
   lun->medium = message.medium;
   if (lun->medium) lun->backend = lun->medium->make_backend(*ring_, completed_);
   Target& target = *targets_.at(message.target);
   target.luns.units[message.lun] = lun.get();
+  // A claim from a worker that had this message first.
+  for (const BlockHold& hold : block_holds_) {
+    for (const scsi::ClaimedRange& range : std::span(hold.turn.ranges.ranges).first(hold.turn.ranges.count)) {
+      if (range.lu_key == lun->key) ++lun->holds;
+    }
+  }
   luns_.emplace(message.lun_key, std::move(lun));
-  if (message.announce) announce_luns(target);
+  if (message.announce) {
+    // To those who are here already it is as new as to those who come.
+    const WorkerLun& added = *luns_.at(message.lun_key);
+    raise(added, {{scsi::UnitAttentionRaise::Scope::all, 0, scsi::Asc::power_on_or_reset_occurred, {}}});
+    announce_luns(target);
+  }
   taken(message.change);
 }
 
@@ -173,9 +190,6 @@ void Worker::on_message(AttachMedium& message) {
     lun.geometry = message.geometry;
     lun.medium = message.medium;
     lun.backend = lun.medium->make_backend(*ring_, completed_);
-    lun.state = message.state;
-    raise(lun,
-          {{scsi::UnitAttentionRaise::Scope::all, 0, scsi::Asc::not_ready_to_ready_medium_may_have_changed}});
   }
   taken(message.change);
 }
@@ -190,6 +204,7 @@ void Worker::on_message(RemoveLun& message) {
     c->session()->end_tasks_of(lun, scsi::check_condition(scsi::sense::logical_unit_not_supported()));
     touch(*c);
   }
+  abandon_detached(&lun);
   announce_luns(target);
   removals_.push_back({message.change, message.lun_key});
   check_removals();
@@ -239,16 +254,35 @@ void Worker::raise(const WorkerLun& lun, const std::vector<scsi::UnitAttentionRa
   for (Connection* c = target.connections.front(); c != nullptr; c = target.connections.next(*c)) {
     scsi::Nexus& nexus = *c->session()->nexus();
     for (const scsi::UnitAttentionRaise& one : raises) {
-      const bool same = nexus.id() == one.nexus;
-      if (one.scope == Scope::all || (one.scope == Scope::only) == same) nexus.raise(lun.lun, one.asc);
+      const bool same = one.scope == Scope::port ? nexus.port() == one.port : nexus.id() == one.nexus;
+      if (one.scope == Scope::all || same != (one.scope == Scope::all_but)) nexus.raise(lun.lun, one.asc);
     }
   }
+}
+
+void Worker::on_message(SettleConnections& message) {
+  settling_.push_back(message);
+}
+
+/// At the end of a turn: what the kernel had said of a peer before the message came has been looked at.
+void Worker::check_settled() {
+  std::erase_if(settling_, [this](const SettleConnections& message) {
+    if (const auto target = targets_.find(message.target); target != targets_.end()) {
+      auto& connections = target->second->connections;
+      for (Connection* c = connections.front(); c != nullptr; c = connections.next(*c)) {
+        const bool ending = c->state() == Connection::State::closing && c->session()->executing() == 0;
+        if (ending) return false;
+      }
+    }
+    taken(message.change);
+    return true;
+  });
 }
 
 void Worker::on_message(PublishState& message) {
   // A logical unit that was removed meanwhile has nobody left to tell.
   if (const auto found = luns_.find(message.lun_key); found != luns_.end()) {
-    if (message.state) found->second->state = message.state;
+    if (message.state) set_state(*found->second, message.state);
     if (!message.unit_attentions.empty()) raise(*found->second, message.unit_attentions);
   }
   taken(message.change);
@@ -257,6 +291,21 @@ void Worker::on_message(PublishState& message) {
 void Worker::on_message(CommandDecided& message) {
   iscsi::Task* task = tasks_.find(message.task);
   ITGTD_ASSERT(task != nullptr);  // executing: nobody may release it
+  using scsi::AfterUpdate;
+  if (message.after == AfterUpdate::detach || message.after == AfterUpdate::detach_and_wait) {
+    // Aborted or not: the state says already that the work goes on.
+    const bool wait = message.after == AfterUpdate::detach_and_wait && !task->aborted;
+    detach(*task, wait);
+    if (wait) return;
+  } else if (message.after == AfterUpdate::resume && !task->aborted) {
+    resume(*task);
+    return;
+  }
+  if (!message.data_in.empty()) {
+    const size_t bytes = std::min(message.data_in.size(), task->command.data.size());
+    std::copy_n(message.data_in.begin(), bytes, task->command.data.begin());
+    message.done.data_in_bytes = static_cast<uint32_t>(bytes);
+  }
   finish(*task, message.done);
 }
 
@@ -266,13 +315,23 @@ void Worker::on_message(CommandDecided& message) {
 std::vector<Key> Worker::hold_units(const Hold& hold) {
   std::vector<Key> held;
   const auto target = targets_.find(hold.target);
-  if (hold.only_nexus || target == targets_.end()) return held;
+  if (hold.only_nexus || !hold.only_ports.empty() || target == targets_.end()) return held;
   for (scsi::LogicalUnit* unit : target->second->luns.units) {
     if (unit == nullptr || (!hold.all_luns && unit->lun != hold.lun)) continue;
-    ++static_cast<WorkerLun*>(unit)->holds;
+    auto* lun = static_cast<WorkerLun*>(unit);
+    ++lun->holds;
+    ++lun->barriers;
     held.push_back(unit->key);
   }
   return held;
+}
+
+bool Worker::concerns(const Hold& hold, const scsi::Nexus& nexus) {
+  if (hold.only_nexus) return nexus.id() == hold.nexus;
+  if (hold.only_ports.empty()) return true;
+  // Who asked for it waits for its own command.
+  return nexus.id() != hold.nexus &&
+         std::ranges::find(hold.only_ports, nexus.port()) != hold.only_ports.end();
 }
 
 void Worker::on_message(Hold& message) {
@@ -283,7 +342,7 @@ void Worker::on_message(Hold& message) {
     auto& connections = target->second->connections;
     for (Connection* c = connections.front(); c != nullptr; c = connections.next(*c)) {
       ConnectionSession& session = *c->session();
-      if (message.only_nexus && session.nexus()->id() != message.nexus) continue;
+      if (!concerns(message, *session.nexus())) continue;
       const bool lost_commands = session.abort_tasks(scope) != 0;
       // SAM-5 §5.14: a nexus whose commands another one has cleared is told.
       if (lost_commands && message.tell_others != scsi::Asc::none && session.nexus()->id() != message.nexus) {
@@ -302,7 +361,7 @@ void Worker::check_barriers() {
     if (const auto target = targets_.find(barrier.hold.target); target != targets_.end()) {
       auto& connections = target->second->connections;
       for (Connection* c = connections.front(); c != nullptr; c = connections.next(*c)) {
-        if (barrier.hold.only_nexus && c->nexus_id() != barrier.hold.nexus) continue;
+        if (!concerns(barrier.hold, *c->session()->nexus())) continue;
         executing += c->session()->aborted_executing({barrier.hold.all_luns, barrier.hold.lun});
       }
     }
@@ -316,7 +375,10 @@ void Worker::on_message(Lift& message) {
   std::erase_if(barriers_, [&](const Barrier& barrier) {
     if (barrier.hold.barrier != message.barrier) return false;
     for (const Key key : barrier.held) {
-      if (const auto lun = luns_.find(key); lun != luns_.end()) --lun->second->holds;
+      const auto lun = luns_.find(key);
+      if (lun == luns_.end()) continue;
+      --lun->second->holds;
+      --lun->second->barriers;
     }
     return true;
   });

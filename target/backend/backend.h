@@ -76,6 +76,8 @@ class Medium {
   [[nodiscard]] virtual scsi::Geometry geometry() const = 0;
   /// Size in bytes now: a device that grew says so here. May block.
   [[nodiscard]] virtual Result<uint64_t> size_bytes() const = 0;
+  /// How full the medium is, in its blocks; known is false when it can't be told. May block; control thread.
+  [[nodiscard]] virtual scsi::ThinUsage thin_usage() const { return {}; }
   /// True when the kernel could not write what it had accepted (a failed fdatasync of a file or of the page
   /// cache): it forgets such data, so every flush and every durable write fails with EIO until the medium is
   /// opened anew. Any thread.

@@ -30,6 +30,7 @@ class FaultyMedium final : public Medium, public std::enable_shared_from_this<Fa
 
   [[nodiscard]] scsi::Geometry geometry() const override { return inner_->geometry(); }
   [[nodiscard]] Result<uint64_t> size_bytes() const override { return inner_->size_bytes(); }
+  [[nodiscard]] scsi::ThinUsage thin_usage() const override { return inner_->thin_usage(); }
   [[nodiscard]] bool has_lost_writes() const override { return inner_->has_lost_writes(); }
   [[nodiscard]] std::unique_ptr<Backend> make_backend(net::Ring& ring, CompletedList& completed) override;
 

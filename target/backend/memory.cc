@@ -63,6 +63,12 @@ class RamBackend final : public Backend {
     if (io.kind == scsi::IoKind::flush) return complete(op, 0, completed_);
     if (!in_range(io, medium_->memory().size())) return complete(op, EIO, completed_);
     if (io.length_bytes == 0) return complete(op, 0, completed_);
+    if (io.kind == scsi::IoKind::extent) {
+      // Which pages were ever written is only known to the kernel, and what it tells counts pages that were
+      // just read: mapped, which also stands for "not known".
+      op.bytes_done = io.length_bytes;
+      return complete(op, 0, completed_);
+    }
     const Bytes there = medium_->memory().subspan(io.offset_bytes, io.length_bytes);
     // Commands that overlap may be copied at once on two workers; which bytes win is theirs to order, as on
     // any disk.
@@ -108,6 +114,7 @@ class NullBackend final : public Backend {
     op.bytes_done = op.io.length_bytes;
     complete(op, 0, completed_);
     if (op.io.kind == scsi::IoKind::read) read(op);
+    op.result.mapped = op.io.kind != scsi::IoKind::extent;  // it holds nothing, and reads as zeros
   }
   void on_completion(BackendOp& op, int32_t /*result*/) override { complete(op, 0, completed_); }
 

@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -32,6 +33,27 @@ constexpr uint8_t kRetriesMax = 32;
 
 bool is_write(const Io& io) {
   return io.kind == IoKind::write || io.kind == IoKind::write_zeroes;
+}
+
+struct Extent {
+  uint64_t end = 0;
+  bool mapped = true;
+};
+
+/// The stretch that begins at `begin`, a multiple of `block_bytes`, and ends at `end` at the latest. A block
+/// is mapped when any byte of it is.
+Result<Extent> find_extent(int fd, uint64_t begin, uint64_t end, uint32_t block_bytes) {
+  const auto seek = [fd](uint64_t from, int what) { return ::lseek(fd, static_cast<off_t>(from), what); };
+  const off_t data = seek(begin, SEEK_DATA);
+  if (data < 0 && errno == ENXIO) return Extent{end, false};  // none up to the end of the file
+  if (data < 0 && errno == EINVAL) return Extent{end, true};  // a file system that does not tell
+  if (data < 0) return Error{errno, "lseek"};
+  const uint64_t hole_end = static_cast<uint64_t>(data) / block_bytes * block_bytes;
+  if (hole_end > begin) return Extent{std::min(hole_end, end), false};
+  const off_t hole = seek(static_cast<uint64_t>(data), SEEK_HOLE);
+  if (hole < 0) return Error{errno, "lseek"};
+  const uint64_t blocks = (static_cast<uint64_t>(hole) + block_bytes - 1) / block_bytes;
+  return Extent{std::min(blocks * block_bytes, end), true};
 }
 
 }  // namespace
@@ -75,6 +97,18 @@ Result<uint64_t> UringFileMedium::size_bytes() const {
   return static_cast<uint64_t>(status.st_size);
 }
 
+scsi::ThinUsage UringFileMedium::thin_usage() const {
+  constexpr uint64_t kStatBlockBytes = 512;  // stat(2), st_blocks
+  if (facts_.block_device || !facts_.geometry.thin) return {};
+  struct stat status {};
+  struct statvfs file_system {};
+  if (::fstat(fd_, &status) != 0 || ::fstatvfs(fd_, &file_system) != 0) return {};
+  const uint64_t block_bytes = facts_.geometry.block_bytes;
+  return {.known = true,
+          .used_blocks = static_cast<uint64_t>(status.st_blocks) * kStatBlockBytes / block_bytes,
+          .available_blocks = uint64_t{file_system.f_bavail} * file_system.f_frsize / block_bytes};
+}
+
 std::unique_ptr<Backend> UringFileMedium::make_backend(net::Ring& ring, CompletedList& completed) {
   return std::make_unique<UringFileBackend>(shared_from_this(), ring, completed);
 }
@@ -96,6 +130,7 @@ void UringFileBackend::submit(BackendOp& op) {
     return sync(op);
   }
   if (op.io.length_bytes == 0) return complete(op, 0);
+  if (op.io.kind == IoKind::extent) return look_up_extent(op);
   if (facts.read_only && op.io.kind != IoKind::read) return complete(op, EROFS);
   if (op.io.kind == IoKind::unmap || op.io.kind == IoKind::write_zeroes) return change_range(op);
   transfer(op);
@@ -118,6 +153,25 @@ void UringFileBackend::on_completion(BackendOp& op, int32_t result) {
 
 bool UringFileBackend::is_aligned(const BackendOp& op) const {
   return std::bit_cast<uintptr_t>(op.io.data) % medium_->facts().memory_alignment == 0;
+}
+
+// At once and on this thread: io_uring has no lseek. The kernel answers from the extents of the inode, in
+// memory but for the first time, and a command asks for a few of them at a time, so that the worker does not
+// stay here. The file offset that it moves is nobody's: all transfers name theirs.
+void UringFileBackend::look_up_extent(BackendOp& op) {
+  const uint64_t begin = op.io.offset_bytes;
+  const uint64_t end = begin + op.io.length_bytes;
+  op.bytes_done = op.io.length_bytes;
+  // Of a block device only itself knows.
+  if (medium_->facts().block_device) return complete(op, 0);
+  const Result<Extent> extent = find_extent(medium_->fd(), begin, end, medium_->facts().geometry.block_bytes);
+  if (!extent) {
+    op.bytes_done = 0;
+    return complete(op, extent.error().code);
+  }
+  op.bytes_done = extent->end - begin;
+  complete(op, 0);
+  op.result.mapped = extent->mapped;
 }
 
 // Reads or writes what is left.

@@ -55,6 +55,8 @@ class UringFileMedium final : public Medium, public std::enable_shared_from_this
 
   [[nodiscard]] scsi::Geometry geometry() const override { return facts_.geometry; }
   [[nodiscard]] Result<uint64_t> size_bytes() const override;
+  /// Known of a thin file: what it holds, and what is free on its file system.
+  [[nodiscard]] scsi::ThinUsage thin_usage() const override;
   [[nodiscard]] bool has_lost_writes() const override { return lost_writes_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::unique_ptr<Backend> make_backend(net::Ring& ring, CompletedList& completed) override;
 
@@ -93,6 +95,7 @@ class UringFileBackend final : public Backend {
   enum class Stage : uint8_t;
   using WaitingList = IntrusiveList<BackendOp, WaitingTag>;
 
+  void look_up_extent(BackendOp& op);
   void transfer(BackendOp& op);
   void bounce(BackendOp& op);
   void on_transferred(BackendOp& op, uint32_t bytes);

@@ -155,8 +155,9 @@ bool Session::allocate_memory(Task& task) {
   if (own.direction == scsi::DataDirection::out && task.write_flag) {
     task.data_out_expected = std::min(task.expected_data_transfer_length, own.transfer_bytes);
     task.command.data_out_bytes = task.data_out_expected;
-    task.command.expected_data_transfer_length = task.expected_data_transfer_length;
   }
+  // Also where the command takes no data: what it is worth to have announced some is up to the command.
+  if (task.write_flag) task.command.expected_data_transfer_length = task.expected_data_transfer_length;
   if (allocate_memory(task)) return true;
   // The receive side never waits for memory: what is already on its way is thrown away, and the initiator
   // tries again later.

@@ -22,6 +22,7 @@ enum class TaskState : uint8_t {
   receiving,       ///< data-out is on its way, unsolicited or asked for by R2T
   ready,           ///< in the worker's ready list
   executing,       ///< the SCSI layer, a backend or the writer of shared state has it
+  detached,        ///< it goes on without its initiator, who waits for its end; nothing is in flight here
   responding,      ///< its answer is in the send queue
   discarding,      ///< over, but unsolicited data is still to come and thrown away
 };
@@ -46,6 +47,9 @@ struct Task : ListLink<ReadyTag>, ListLink<SessionTag>, ListLink<MemoryTag> {
 
   /// True exactly when the status is in the send queue: the initiator may use the tag again from here on.
   bool answered = false;
+  /// The worker's: what finish() has to look after (a claim, or that nobody waits for the command); 0:
+  /// nothing.
+  uint64_t claim = 0;
   /// When the command came, in the session's count of commands and task management functions.
   uint64_t arrival = 0;
   /// The next task in the session's bucket of initiator task tags.

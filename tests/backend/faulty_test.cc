@@ -29,6 +29,15 @@ TEST(FaultyTest, FailsTheNthOfItsKind) {
   EXPECT_EQ(medium->started(scsi::IoKind::write), 3U);
 }
 
+TEST(FaultyTest, PassesExtentsThrough) {
+  const auto medium = FaultyMedium::wrap(open_or_fail({.path = "null:1M"})).value();
+  Harness harness(medium);
+  medium->fail(scsi::IoKind::extent, 2, EIO);
+  EXPECT_FALSE(harness.extent(0, 4096).mapped);
+  EXPECT_EQ(harness.extent(0, 4096).error, EIO);
+  EXPECT_EQ(harness.extent(0, 4096).bytes_done, 4096U);
+}
+
 TEST(FaultyTest, HoldsUntilReleased) {
   const auto medium = faulty();
   Harness harness(medium);

@@ -135,6 +135,53 @@ TEST_F(FileTest, UnmapGivesRoomBack) {
   EXPECT_EQ(after.st_size, 4 << 20);
 }
 
+TEST_F(FileTest, ExtentsAreThoseOfTheFile) {
+  constexpr uint64_t kMedium = 4 << 20;
+  const auto medium = open_or_fail({.path = make_file(kMedium)});
+  if (!medium->geometry().thin) GTEST_SKIP() << "this file system has no holes";
+  Harness harness(medium);
+  const auto expect = [&](uint64_t at, uint64_t length, uint64_t stretch, bool mapped) {
+    const scsi::IoResult result = harness.extent(at, length);
+    EXPECT_EQ(result.error, 0);
+    EXPECT_EQ(result.bytes_done, stretch) << "at " << at;
+    EXPECT_EQ(result.mapped, mapped) << "at " << at;
+  };
+  expect(0, kMedium, kMedium, false);
+  Buffer memory(1 << 20);
+  ASSERT_EQ(harness.write(1 << 20, memory.bytes()).error, 0);
+  expect(0, kMedium, 1 << 20, false);
+  expect(4096, 512, 512, false);
+  expect(1 << 20, kMedium - (1 << 20), 1 << 20, true);
+  expect((1 << 20) + 512, 4096, 4096, true);
+  expect(2 << 20, 2 << 20, 2 << 20, false);
+  ASSERT_EQ(harness.unmap((1 << 20) + (64 << 10), 64 << 10).error, 0);
+  expect(1 << 20, 1 << 20, 64 << 10, true);
+  expect((1 << 20) + (64 << 10), 1 << 20, 64 << 10, false);
+  // Nothing was read, written or cut by asking.
+  Buffer back(1 << 20);
+  ASSERT_EQ(harness.read(1 << 20, back.bytes()).error, 0);
+  EXPECT_TRUE(all_equal(back.bytes().first(64 << 10), Buffer::kOld));
+}
+
+TEST_F(FileTest, ABlockIsMappedWhenAnyByteOfItIs) {
+  // Blocks larger than what the file system allots, with a file that holds a part of one.
+  const std::string path = make_file(1 << 20);
+  UringFileMedium::Facts facts;
+  facts.geometry.block_bytes = 64 << 10;
+  Harness harness(medium_with(path, facts));
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  ASSERT_GE(fd, 0);
+  const char byte = 1;
+  ASSERT_EQ(::pwrite(fd, &byte, 1, (3 * 64 << 10) + 40'000), 1);
+  ::close(fd);
+  const scsi::IoResult before = harness.extent(0, 1 << 20);
+  EXPECT_EQ(before.bytes_done, 3U * (64 << 10));
+  EXPECT_FALSE(before.mapped);
+  const scsi::IoResult block = harness.extent(3 * (64 << 10), 1 << 20);
+  EXPECT_EQ(block.bytes_done, 64U << 10);
+  EXPECT_TRUE(block.mapped);
+}
+
 TEST_F(FileTest, LongRangesGoInParts) {
   Harness harness(open_or_fail({.path = make_file(uint64_t{1} << 30)}));
   const uint64_t before = harness.ring().counters().submitted;
@@ -149,6 +196,29 @@ TEST_F(FileTest, GrowthIsSeen) {
   const auto medium = open_or_fail({.path = path});
   ASSERT_EQ(::truncate(path.c_str(), 2 << 20), 0);
   EXPECT_EQ(medium->size_bytes().value(), 2U << 20);
+}
+
+TEST_F(FileTest, AThinFileTellsHowFullItIs) {
+  const auto thin =
+      open_or_fail({.path = directory_.file("thin"), .block_bytes = 4096, .create_bytes = 8 << 20});
+  if (!thin->geometry().thin) GTEST_SKIP() << "this file system has no holes";
+  const scsi::ThinUsage before = thin->thin_usage();
+  EXPECT_TRUE(before.known);
+  EXPECT_GT(before.available_blocks, 0U);
+  ASSERT_LT(before.used_blocks, 100U);
+  const std::string megabyte(1 << 20, 'x');
+  const int fd = ::open(directory_.file("thin").c_str(), O_WRONLY | O_CLOEXEC);
+  ASSERT_EQ(::pwrite(fd, megabyte.data(), megabyte.size(), 0), static_cast<ssize_t>(megabyte.size()));
+  ASSERT_EQ(::fsync(fd), 0);  // not before are blocks allocated
+  ::close(fd);
+  const uint64_t grown = thin->thin_usage().used_blocks - before.used_blocks;
+  EXPECT_GE(grown, 256U);
+  EXPECT_LT(grown, 300U);
+}
+
+TEST_F(FileTest, AThickFileDoesNotTellHowFullItIs) {
+  const auto thick = open_or_fail({.path = make_file(1 << 20), .thin = MediumOptions::Thin::off});
+  EXPECT_FALSE(thick->thin_usage().known);
 }
 
 TEST_F(FileTest, BlocksSmallerThanTheFileSystemTransfersGoThroughTheCache) {

@@ -130,6 +130,10 @@ class Harness {
     return run({scsi::IoKind::write_zeroes, durable, offset, bytes, nullptr});
   }
 
+  scsi::IoResult extent(uint64_t offset, uint64_t bytes) {
+    return run({scsi::IoKind::extent, false, offset, bytes, nullptr});
+  }
+
   [[nodiscard]] net::Ring& ring() { return *ring_; }
   [[nodiscard]] Backend& backend() { return *backend_; }
   [[nodiscard]] const UringFileBackend::Counters& file_counters() const {

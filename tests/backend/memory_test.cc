@@ -96,6 +96,31 @@ TEST(RamTest, UnmapGivesMemoryBackAndClearsTheEdges) {
   for (const unsigned char page : there) EXPECT_EQ(page & 1U, 0U);
 }
 
+TEST(RamTest, ExtentsAreMappedAndStayAsTheyAre) {
+  Harness harness(open_or_fail({.path = "ram:1M"}));
+  Buffer ones(4096);
+  ones.fill(std::byte{1});
+  ASSERT_EQ(harness.write(0, ones.bytes()).error, 0);
+  const scsi::IoResult result = harness.extent(0, 1 << 20);
+  EXPECT_EQ(result.error, 0);
+  EXPECT_EQ(result.bytes_done, 1U << 20);
+  EXPECT_TRUE(result.mapped);
+  EXPECT_EQ(harness.extent(1 << 20, 512).error, EIO);
+  Buffer back(4096);
+  ASSERT_EQ(harness.read(0, back.bytes()).error, 0);
+  EXPECT_TRUE(all_equal(back.bytes(), std::byte{1}));
+}
+
+TEST(NullTest, HoldsNothing) {
+  Harness harness(open_or_fail({.path = "null:1M"}));
+  const scsi::IoResult result = harness.extent(0, 1 << 20);
+  EXPECT_EQ(result.error, 0);
+  EXPECT_EQ(result.bytes_done, 1U << 20);
+  EXPECT_FALSE(result.mapped);
+  Buffer buffer(512);
+  EXPECT_TRUE(harness.read(0, buffer.bytes()).mapped);
+}
+
 TEST(RamTest, TwoBackendsOfOneMediumSeeTheSame) {
   const auto medium = open_or_fail({.path = "ram:1M"});
   Harness one(medium);

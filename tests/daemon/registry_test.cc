@@ -50,6 +50,17 @@ TEST(Registry, AnotherLoginOfTheSamePortTakesThePlaceOfTheFirst) {
   EXPECT_TRUE(after.close.empty());
 }
 
+TEST(Registry, KnowsWhoIsConnectedByWhateverPort) {
+  Registry registry;
+  const auto first = registry.open(login(1, 1, "iqn.2026-01.example:a", 7));
+  EXPECT_TRUE(registry.is_connected(1, "iqn.2026-01.example:a"));
+  EXPECT_FALSE(registry.is_connected(2, "iqn.2026-01.example:a"));
+  EXPECT_FALSE(registry.is_connected(1, "iqn.2026-01.example:b"));
+  std::optional<Registry::Session> closed;
+  static_cast<void>(registry.on_closed(first.opened[0].nexus, closed));
+  EXPECT_FALSE(registry.is_connected(1, "iqn.2026-01.example:a"));
+}
+
 TEST(Registry, OnlyTheLastOfSeveralWaitsForThePlace) {
   Registry registry;
   const auto first = registry.open(login(1, 1, "iqn.2026-01.example:a", 7));

@@ -1,5 +1,6 @@
 #include "target/service.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -8,8 +9,10 @@
 #include <fstream>
 
 #include "net/socket.h"
+#include "scsi/lu_snapshot.h"
 #include "target/iscsi/login.h"
 #include "tests/daemon/fake_workers.h"
+#include "tests/daemon/memory_lu_store.h"
 
 namespace itgtd::target {
 namespace {
@@ -93,9 +96,10 @@ class ServiceTest : public testing::Test {
   FakeWorkers workers_{2};
   control::EventLoop loop_;
   Coordinator coordinator_{workers_.mailboxes()};
-  StateWriter writer_{coordinator_};
+  MemoryLuStore store_;
+  StateWriter writer_{coordinator_, &store_};
   Registry registry_;
-  Service service_{loop_, coordinator_, writer_, registry_};
+  Service service_{loop_, coordinator_, writer_, registry_, store_};
   bool applied_ = false;
   std::string portal_ = free_portal();
 };
@@ -235,6 +239,21 @@ TEST_F(ServiceTest, SessionsOfAPortalThatGoesEndAndTheOthersStay) {
   EXPECT_EQ(registry_.size(), 1u);
 }
 
+TEST_F(ServiceTest, AnInitiatorThatComesBackByAnotherPortFindsNothingOfTheOldOne) {
+  apply({serve(portal_, {disk(0)})});
+  settle();
+  logged_in(3);
+  EXPECT_TRUE(seen<SettleConnections>().empty()) << "nobody of that name was here";
+  OpenSession second = login(4);
+  second.identity.isid = {1, 2, 3, 4, 5, 6};
+  service_.on_open_session(second);
+  EXPECT_EQ(registry_.size(), 1u) << "not before every worker has said what it knows";
+  settle();
+  EXPECT_EQ(seen<SettleConnections>().size(), 2u) << "one to each worker";
+  EXPECT_EQ(registry_.size(), 2u);
+  EXPECT_EQ(seen<SessionOpened>().size(), 2u);
+}
+
 TEST_F(ServiceTest, AFileThatIsMissingIsAttachedWhenItComes) {
   const std::string path = testing::TempDir() + "itgtd-service-test." + std::to_string(::getpid());
   apply({serve(portal_, {disk(0, path)})});
@@ -244,11 +263,99 @@ TEST_F(ServiceTest, AFileThatIsMissingIsAttachedWhenItComes) {
   EXPECT_EQ(seen<AddLun>()[0].state->condition, scsi::LuCondition::not_ready);
   std::ofstream(path).close();
   std::filesystem::resize_file(path, 1 << 20);
-  ASSERT_TRUE(run_until(loop_, [&] { return !seen<AttachMedium>().empty(); }));
+  ASSERT_TRUE(run_until(loop_, [&] { return !seen<PublishState>().empty(); }));
   std::filesystem::remove(path);
-  EXPECT_EQ(seen<AttachMedium>()[0].state->condition, scsi::LuCondition::ready);
-  EXPECT_EQ(seen<AttachMedium>()[0].state->block_count, 2048u);
+  EXPECT_EQ(seen<AttachMedium>().size(), 2u) << "one to each worker";
+  const PublishState published = seen<PublishState>()[0];
+  EXPECT_EQ(published.state->condition, scsi::LuCondition::ready);
+  EXPECT_EQ(published.state->block_count, 2048u);
+  ASSERT_EQ(published.unit_attentions.size(), 1u);
+  EXPECT_EQ(published.unit_attentions[0].asc, scsi::Asc::not_ready_to_ready_medium_may_have_changed);
   EXPECT_EQ(service_.summary().luns_down, 0u);
+}
+
+// Files that grow and fill up while they are served.
+class WatchTest : public ServiceTest {
+ protected:
+  WatchTest() {
+    std::ofstream(path_).close();
+    std::filesystem::resize_file(path_, 1 << 20);
+  }
+  ~WatchTest() override { std::filesystem::remove(path_); }
+  /// What was published since the last call.
+  std::vector<PublishState> look() {
+    service_.look_at_media();
+    settle();
+    std::vector<PublishState> all = seen<PublishState>();
+    all.erase(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(known_));
+    known_ += all.size();
+    return all;
+  }
+  std::string path_ = testing::TempDir() + "itgtd-watch-test." + std::to_string(::getpid());
+  size_t known_ = 0;
+};
+
+TEST_F(WatchTest, ASizeThatChangesIsToldWithoutAReload) {
+  config::LunConfig lun = disk(0, path_);
+  lun.thin = config::ThinPolicy::off;
+  apply({serve(portal_, {lun})});
+  EXPECT_TRUE(look().empty());
+  for (const uint64_t blocks : {4096U, 1024U}) {
+    std::filesystem::resize_file(path_, blocks * 512);
+    const auto published = look();
+    ASSERT_EQ(published.size(), 2U) << "to two workers";
+    EXPECT_EQ(published[0].state->block_count, blocks);
+    ASSERT_EQ(published[0].unit_attentions.size(), 1U);
+    EXPECT_EQ(published[0].unit_attentions[0].asc, scsi::Asc::capacity_data_has_changed);
+    EXPECT_TRUE(look().empty());
+  }
+}
+
+TEST_F(WatchTest, UsageIsToldWhenItMoves) {
+  std::filesystem::resize_file(path_, 64 << 20);
+  apply({serve(portal_, {disk(0, path_)})});
+  settle();
+  const scsi::ThinUsage before = seen<AddLun>()[0].state->thin_usage;
+  if (!before.known) GTEST_SKIP() << "this file system has no holes";
+  {
+    const std::string megabyte(1 << 20, 'x');
+    std::fstream file(path_, std::ios::in | std::ios::out);
+    for (int i = 0; i < 4; ++i) file << megabyte;
+  }
+  const int fd = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+  ASSERT_EQ(::fsync(fd), 0);  // not before are blocks allocated
+  ::close(fd);
+  const auto published = look();
+  ASSERT_FALSE(published.empty());
+  EXPECT_GE(published.back().state->thin_usage.used_blocks, before.used_blocks + 4 * 2048);
+  EXPECT_TRUE(published.back().unit_attentions.empty()) << "no threshold is set";
+}
+
+TEST_F(ServiceTest, WhatWasKeptOfAUnitIsThereFromItsFirstCommand) {
+  scsi::LuState kept;
+  kept.identifying_text = {std::byte{'x'}};
+  kept.condition = scsi::LuCondition::sanitizing;
+  store_.kept["6001405aaaaaaa000000000000000000"] = scsi::snapshot(kept);
+  config::LunConfig lun = disk(0);
+  lun.serial = "aaaaaaa0";
+  apply({serve(portal_, {lun})});
+  settle();
+  ASSERT_EQ(seen<AddLun>().size(), 2u);
+  EXPECT_EQ(seen<AddLun>()[0].state->identifying_text, kept.identifying_text);
+  EXPECT_EQ(seen<AddLun>()[0].state->condition, scsi::LuCondition::sanitize_failed)
+      << "it was cut off by the end of the daemon";
+}
+
+TEST_F(ServiceTest, AUnitWhoseKeptStateIsDamagedIsNotReadyUntilItCanBeRead) {
+  store_.unreadable = true;
+  apply({serve(portal_, {disk(0), disk(1)})});
+  EXPECT_EQ(service_.summary().luns_down, 2u);
+  settle();
+  EXPECT_EQ(seen<AddLun>()[0].medium, nullptr);
+  EXPECT_EQ(seen<AddLun>()[0].state->condition, scsi::LuCondition::not_ready);
+  store_.unreadable = false;
+  ASSERT_TRUE(run_until(loop_, [&] { return service_.summary().luns_down == 0; }));
+  ASSERT_TRUE(run_until(loop_, [&] { return seen<AttachMedium>().size() == 4; }));
 }
 
 TEST_F(ServiceTest, APortalThatIsTakenIsHadWhenItIsFree) {

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include "scsi/lu_snapshot.h"
 #include "tests/daemon/fake_workers.h"
+#include "tests/daemon/memory_lu_store.h"
 
 namespace itgtd::target {
 namespace {
@@ -12,13 +14,26 @@ using scsi::UnitAttentionRaise;
 constexpr Key kTarget = 100;
 constexpr Key kOtherTarget = 200;
 constexpr scsi::NexusId kNexus = 7;
+constexpr int64_t kNow = 1'700'000'000'000;
 
 /// What RESERVE does: the nexus gets it unless another has it.
-scsi::Decision reserve(const scsi::LuState& state, const scsi::Command&, scsi::NexusId nexus) {
+scsi::Decision reserve(const scsi::LuState& state, const scsi::Command&, const scsi::DecideContext& context) {
   scsi::LuState next = state;
-  if (state.reserved_by == 0) next.reserved_by = nexus;
+  if (state.reserved_by == 0) next.reserved_by = context.nexus;
   scsi::Decision decision = scsi::publish(state, next);
   if (!decision.state) decision.done.status = scsi::Status::reservation_conflict;
+  return decision;
+}
+
+/// Asks for everything that a decision can say.
+scsi::Decision preempt(const scsi::LuState& state, const scsi::Command&, const scsi::DecideContext& context) {
+  scsi::LuState next = state;
+  next.reserved_by = context.nexus;
+  next.timestamp_offset_ms = static_cast<int64_t>(context.time_ms);
+  scsi::Decision decision = scsi::publish(state, next);
+  decision.abort = {{"iqn.preempted", {}}};
+  decision.after = scsi::AfterUpdate::resume;
+  decision.data_in = {std::byte{7}};
   return decision;
 }
 
@@ -30,7 +45,7 @@ class StateWriterTest : public testing::Test {
   }
   void add(size_t index, Key target, uint16_t lun) {
     keys_[index] = coordinator_.next_key();
-    writer_.add(keys_[index], target, lun, std::make_shared<const scsi::LuState>());
+    writer_.add(keys_[index], {target, lun, ""}, std::make_shared<const scsi::LuState>());
   }
   DecideUpdate update(size_t index, scsi::NexusId nexus, uint32_t task) {
     return {1, {task, 1}, keys_[index], nexus, &command_, &reserve};
@@ -46,7 +61,7 @@ class StateWriterTest : public testing::Test {
 
   FakeWorkers workers_{2};
   Coordinator coordinator_{workers_.mailboxes()};
-  StateWriter writer_{coordinator_};
+  StateWriter writer_{coordinator_, nullptr, [] { return uint64_t{kNow}; }};
   scsi::Command command_;
   std::array<Key, 3> keys_{};
 };
@@ -76,6 +91,145 @@ TEST_F(StateWriterTest, TheNextDecisionSeesTheOneBeforeThoughNobodyHasTakenItYet
   EXPECT_EQ(decided[0].task, (SlotId{4, 1}));
   EXPECT_EQ(decided[0].done.status, scsi::Status::reservation_conflict);
   EXPECT_EQ(writer_.state(keys_[0])->reserved_by, kNexus);
+}
+
+TEST_F(StateWriterTest, CommandsAreEndedBehindThePublicationAndBeforeTheAnswer) {
+  std::function<void(bool)> aborted;
+  writer_.set_abort([&](Key target, uint16_t lun, const std::vector<scsi::InitiatorPort>& ports,
+                        scsi::NexusId nexus, std::function<void(bool)> done) {
+    EXPECT_EQ(target, kTarget);
+    EXPECT_EQ(lun, 1);
+    EXPECT_EQ(ports.size(), 1u);
+    EXPECT_EQ(nexus, kNexus);
+    aborted = std::move(done);
+  });
+  DecideUpdate asked = update(1, kNexus, 3);
+  asked.decide = &preempt;
+  writer_.on_update(asked);
+  EXPECT_EQ(writer_.state(keys_[1])->timestamp_offset_ms, kNow);
+  EXPECT_FALSE(aborted) << "new commands of the preempted must meet the new state first";
+  for (const auto& message : workers_.take_all<PublishState>(0)) {
+    coordinator_.on_taken(message.change);
+    coordinator_.on_taken(message.change);
+  }
+  ASSERT_TRUE(aborted);
+  EXPECT_TRUE(workers_.take_all<CommandDecided>(1).empty());
+  aborted(true);
+  const auto decided = workers_.take_all<CommandDecided>(1);
+  ASSERT_EQ(decided.size(), 1u);
+  EXPECT_EQ(decided[0].done.status, scsi::Status::good);
+  EXPECT_EQ(decided[0].after, scsi::AfterUpdate::resume);
+  EXPECT_EQ(decided[0].data_in, std::vector{std::byte{7}});
+}
+
+scsi::Decision identify(const scsi::LuState& state, const scsi::Command& command,
+                        const scsi::DecideContext& /*context*/) {
+  scsi::LuState next = state;
+  next.identifying_information = {static_cast<std::byte>(command.cdb[0])};
+  return scsi::publish(state, next);
+}
+
+class StateWriterSaveTest : public StateWriterTest {
+ protected:
+  StateWriterSaveTest() {
+    key_ = coordinator_.next_key();
+    saving_.add(key_, {kTarget, 5, "6001405"}, std::make_shared<const scsi::LuState>());
+    first_.cdb[0] = 1;
+    second_.cdb[0] = 2;
+  }
+  DecideUpdate identified(const scsi::Command& command, uint32_t task) {
+    return {1, {task, 1}, key_, kNexus, &command, &identify};
+  }
+  std::vector<CommandDecided> decided() {
+    for (const auto& message : workers_.take_all<PublishState>(0)) {
+      coordinator_.on_taken(message.change);
+      coordinator_.on_taken(message.change);
+    }
+    return workers_.take_all<CommandDecided>(1);
+  }
+
+  MemoryLuStore store_;
+  StateWriter saving_{coordinator_, &store_};
+  Key key_ = 0;
+  scsi::Command first_;
+  scsi::Command second_;
+};
+
+TEST_F(StateWriterSaveTest, WhatMustSurviveIsSavedBeforeAnybodySeesIt) {
+  store_.slow = true;
+  saving_.on_update(identified(first_, 3));
+  EXPECT_TRUE(workers_.take(0).empty());
+  EXPECT_TRUE(saving_.state(key_)->identifying_information.empty());
+  store_.finish_one();
+  EXPECT_EQ(saving_.state(key_)->identifying_information.size(), 1u);
+  const auto done = decided();
+  ASSERT_EQ(done.size(), 1u);
+  EXPECT_EQ(done[0].done.status, scsi::Status::good);
+  scsi::LuState restored;
+  ASSERT_TRUE(scsi::restore(store_.kept.at("6001405"), restored));
+  EXPECT_EQ(restored.identifying_information, saving_.state(key_)->identifying_information);
+}
+
+TEST_F(StateWriterSaveTest, WhatComesMeanwhileWaitsAndIsDecidedFromWhatWasSaved) {
+  store_.slow = true;
+  saving_.on_update(identified(first_, 3));
+  saving_.on_update(identified(second_, 4));
+  bool changed = false;
+  saving_.change(
+      key_, [](const scsi::LuState& state) { return scsi::on_capacity_change(state, 77); },
+      [&] { changed = true; });
+  EXPECT_EQ(store_.pending.size(), 1u);
+  store_.finish_one();
+  ASSERT_EQ(store_.pending.size(), 1u);
+  EXPECT_EQ(saving_.state(key_)->block_count, 0u);
+  store_.finish_one();
+  EXPECT_EQ(saving_.state(key_)->identifying_information, std::vector{std::byte{2}});
+  EXPECT_EQ(saving_.state(key_)->block_count, 77u);
+  EXPECT_EQ(decided().size(), 2u);
+  EXPECT_TRUE(changed);
+}
+
+TEST_F(StateWriterSaveTest, WhatCanNotBeSavedIsNotSo) {
+  store_.full = true;
+  saving_.on_update(identified(first_, 3));
+  EXPECT_TRUE(saving_.state(key_)->identifying_information.empty());
+  auto done = decided();
+  ASSERT_EQ(done.size(), 1u);
+  EXPECT_EQ(done[0].done.sense, scsi::sense::internal_target_failure());
+  store_.full = false;
+  saving_.on_update(identified(first_, 4));
+  done = decided();
+  ASSERT_EQ(done.size(), 1u);
+  EXPECT_EQ(done[0].done.status, scsi::Status::good);
+}
+
+TEST_F(StateWriterSaveTest, WhatNeedNotSurviveIsNotSaved) {
+  saving_.change(key_, [](const scsi::LuState& state) { return scsi::on_capacity_change(state, 77); });
+  EXPECT_EQ(store_.saves, 0u);
+}
+
+TEST_F(StateWriterSaveTest, NothingIsSavedOverWhatCouldNotBeRead) {
+  saving_.set_unreadable(key_, true);
+  saving_.on_update(identified(first_, 3));
+  EXPECT_EQ(store_.saves, 0u);
+  const auto done = decided();
+  ASSERT_EQ(done.size(), 1u);
+  EXPECT_EQ(done[0].done.status, scsi::Status::check_condition);
+}
+
+TEST_F(StateWriterTest, CommandsThatCanNotBeEndedAreNotHidden) {
+  writer_.set_abort([](Key, uint16_t, const std::vector<scsi::InitiatorPort>&, scsi::NexusId,
+                       const std::function<void(bool)>& done) { done(false); });
+  DecideUpdate asked = update(0, kNexus, 3);
+  asked.decide = &preempt;
+  writer_.on_update(asked);
+  for (const auto& message : workers_.take_all<PublishState>(0)) {
+    coordinator_.on_taken(message.change);
+    coordinator_.on_taken(message.change);
+  }
+  const auto decided = workers_.take_all<CommandDecided>(1);
+  ASSERT_EQ(decided.size(), 1u);
+  EXPECT_EQ(decided[0].done.sense, scsi::sense::internal_target_failure());
 }
 
 TEST_F(StateWriterTest, ALogicalUnitThatIsGoneIsSaidToBe) {

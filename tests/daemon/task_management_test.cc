@@ -18,7 +18,7 @@ class TaskManagementTest : public testing::Test {
  protected:
   TaskManagementTest() {
     for (const uint16_t lun : {uint16_t{0}, uint16_t{1}}) {
-      writer_.add(coordinator_.next_key(), kTarget, lun, std::make_shared<const scsi::LuState>());
+      writer_.add(coordinator_.next_key(), {kTarget, lun, ""}, std::make_shared<const scsi::LuState>());
     }
   }
   static Manage request(Function function, uint16_t lun = 0) {
@@ -126,6 +126,28 @@ TEST_F(TaskManagementTest, AnItNexusResetHoldsNobodyElse) {
   taken(hold.change);
   take_publications(2);
   expect_end(hold.barrier, Outcome::function_complete);
+}
+
+TEST_F(TaskManagementTest, PreemptAndAbortEndsCommandsOfPortsAndHoldsNobody) {
+  const scsi::InitiatorPort port{"iqn.preempted", {1}};
+  std::optional<bool> all;
+  management_.abort(kTarget, 1, {port}, kNexus, [&](bool in_time) { all = in_time; });
+  const Hold hold = held();
+  EXPECT_EQ(hold.lun, 1);
+  EXPECT_EQ(hold.nexus, kNexus) << "whose own command it is";
+  EXPECT_EQ(hold.only_ports, std::vector{port});
+  coordinator_.on_taken(hold.change);
+  EXPECT_FALSE(all);
+  coordinator_.on_taken(hold.change);
+  EXPECT_EQ(all, true);
+  EXPECT_EQ(workers_.take_all<Lift>(0).size(), 1u);
+}
+
+TEST_F(TaskManagementTest, PreemptAndAbortSaysWhenCommandsAreStuck) {
+  std::optional<bool> all;
+  management_.abort(kTarget, 0, {{"iqn.preempted", {}}}, kNexus, [&](bool in_time) { all = in_time; });
+  ASSERT_TRUE(run_until(loop_, [&] { return all.has_value(); }));
+  EXPECT_EQ(all, false);
 }
 
 TEST_F(TaskManagementTest, ALunThatDoesNotExistIsSaidSoAndNothingIsHeld) {

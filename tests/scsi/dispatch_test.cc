@@ -161,6 +161,29 @@ TEST_F(Dispatch, UnitAttentionGoesToTheFirstCommandThatIsNotExempt) {
   }
 }
 
+// SAM-5 §5.14, SPC-4 §6.33: one a command, in their order; REPORT LUNS takes only its own away, INQUIRY none.
+TEST_F(Dispatch, UnitAttentionsOneByOne) {
+  nexus.raise(0, Asc::reported_luns_data_has_changed);
+  nexus.raise(0, Asc::capacity_data_has_changed);
+  nexus.raise(0, Asc::asymmetric_access_state_changed);
+  nexus.raise(0, Asc::bus_device_reset_occurred);
+  EXPECT_TRUE(is_good(run({0x12, 0, 0, 0, 96, 0})));
+  EXPECT_TRUE(is_good(run({0xA0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0})));
+  EXPECT_TRUE(is_check(run({0, 0, 0, 0, 0, 0}), sense::unit_attention(Asc::bus_device_reset_occurred)));
+  EXPECT_TRUE(is_good(run({0x12, 0, 0, 0, 96, 0})));
+  EXPECT_EQ(run({0x03, 1, 0, 0, 252, 0}).data, (std::vector<uint8_t>{0x72, 6, 0x2A, 0x09, 0, 0, 0, 0}));
+  EXPECT_TRUE(is_check(run({0, 0, 0, 0, 0, 0}), sense::unit_attention(Asc::asymmetric_access_state_changed)));
+  EXPECT_TRUE(is_good(run({0, 0, 0, 0, 0, 0})));
+}
+
+// An opcode that is not there is refused as such, and says nothing of what waits. SAM-5 §5.14.
+TEST_F(Dispatch, ACommandThatIsNoneTakesNoUnitAttention) {
+  nexus.raise(0, Asc::mode_parameters_changed);
+  EXPECT_TRUE(is_check(run({0xFF, 0, 0, 0, 0, 0}), sense::invalid_opcode()));
+  EXPECT_TRUE(is_check(run({0xA3, 0x1F, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}), sense::invalid_field_in_cdb(1, 4)));
+  EXPECT_TRUE(nexus.pending(0));
+}
+
 TEST_F(Dispatch, UnitAttentionOfAnotherLunOrNexusWaits) {
   nexus.raise(1, Asc::mode_parameters_changed);
   other.raise(0, Asc::mode_parameters_changed);
@@ -260,7 +283,9 @@ TEST_F(Dispatch, AnyAllocationLengthIsKept) {
       EXPECT_LE(outcome.phase.transfer_bytes, kParameterDataBytesMax);
       if (length == 0xFFFF'FFFF) whole = outcome.data;
     }
-    for (unsigned length = 0; length < 256; ++length) {
+    // SPC-4 §6.36: REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS wants room for four bytes.
+    const unsigned least = entry->opcode == 0xA3 && entry->service_action == 0x0D ? 4 : 0;
+    for (unsigned length = least; length < 256; ++length) {
       Command command = plain(*entry);
       if (entry->opcode == 0x1A || entry->opcode == 0x5A) command.cdb[2] = 0x3F;
       command.cdb[field.at + field.bytes - 1] = static_cast<uint8_t>(length);

@@ -39,6 +39,17 @@ Data ModelDisk::slice(uint64_t lba, uint64_t blocks) const {
   return {from, from + static_cast<std::ptrdiff_t>(blocks * block_bytes())};
 }
 
+IoResult ModelDisk::extent(const Io& io) const {
+  IoResult result;
+  const uint64_t first = io.offset_bytes / block_bytes();
+  const uint64_t end = (io.offset_bytes + io.length_bytes) / block_bytes();
+  uint64_t lba = first;
+  result.mapped = !holes.contains(first);
+  while (lba < end && lba - first < extent_blocks_max && holes.contains(lba) != result.mapped) ++lba;
+  result.bytes_done = (lba - first) * block_bytes();
+  return result;
+}
+
 IoResult ModelDisk::execute(const Io& io, std::span<const Bytes> command_memory) {
   const size_t number = done.size();
   done.push_back(io);
@@ -47,6 +58,7 @@ IoResult ModelDisk::execute(const Io& io, std::span<const Bytes> command_memory)
     ++flushes;
     return {};
   }
+  if (before_io) before_io(io);
   EXPECT_GT(io.length_bytes, 0U);
   EXPECT_EQ(io.offset_bytes % block_bytes(), 0U);
   EXPECT_EQ(io.length_bytes % block_bytes(), 0U);
@@ -62,6 +74,7 @@ IoResult ModelDisk::execute(const Io& io, std::span<const Bytes> command_memory)
     EXPECT_TRUE(within(io.data, io.length_bytes, command_memory)) << "an Io outside the command's memory";
     if (!within(io.data, io.length_bytes, command_memory)) return {EFAULT, 0};
   }
+  if (io.kind == IoKind::extent) return extent(io);
   std::byte* at = bytes.data() + io.offset_bytes;
   if (io.kind == IoKind::read && io.may_borrow && lends) return {0, length, at};
   if (io.kind == IoKind::read) {
@@ -74,22 +87,35 @@ IoResult ModelDisk::execute(const Io& io, std::span<const Bytes> command_memory)
   return {0, moves_data ? length : 0};
 }
 
-const CommandEntry* find_row(uint8_t opcode, uint32_t service_action) {
-  const std::span<const CommandEntry> families[] = {
-      sbc_capacity_commands(), sbc_read_write_commands(),   sbc_cache_commands(),
-      sbc_verify_commands(),   sbc_provisioning_commands(),
-  };
-  for (const auto family : families) {
-    for (const CommandEntry& row : family) {
-      if (row.opcode == opcode && row.service_action == service_action) return &row;
-    }
+namespace {
+
+/// The disk, as the steps of one command see it.
+class Around final : public Surroundings {
+ public:
+  Around(ModelDisk& disk, Outcome& outcome) : disk_(disk), outcome_(outcome) {}
+
+  IoResult execute(const Command& command, const Io& io) override {
+    ++outcome_.ios;
+    const Bytes memory[] = {command.data, command.scratch};
+    return disk_.execute(io, memory);
   }
-  return nullptr;
-}
+  void on_claim(const Command& /*command*/, const Claim& claim) override { outcome_.claims.push_back(claim); }
+  void on_decision(const Command& /*command*/, const Decision& decision) override {
+    if (decision.state) outcome_.states.push_back(*decision.state);
+    outcome_.unit_attentions.insert(outcome_.unit_attentions.end(), decision.unit_attentions.begin(),
+                                    decision.unit_attentions.end());
+  }
+  void on_detached(const Done& end) override { outcome_.detached_end = end; }
+
+ private:
+  ModelDisk& disk_;
+  Outcome& outcome_;
+};
+
+}  // namespace
 
 Outcome run(ModelDisk& disk, std::span<const uint8_t> cdb, std::span<const std::byte> data_out) {
-  const uint32_t service_action = cdb[0] == 0x9E ? cdb[1] & 0x1FU : kNoServiceAction;
-  const CommandEntry* row = find_row(cdb[0], service_action);
+  const CommandEntry* row = find_command(cdb[0], cdb[1] & 0x1FU);
   if (row == nullptr) {
     ADD_FAILURE() << "no row for opcode " << int{cdb[0]};
     return {};
@@ -121,19 +147,9 @@ Outcome run(ModelDisk& disk, std::span<const uint8_t> cdb, std::span<const std::
   }
   command.data = data;
   command.scratch = scratch;
-  const Bytes memory[] = {command.data, command.scratch};
-
-  Step step = row->start(command);
-  while (const Io* io = std::get_if<Io>(&step)) {
-    ++outcome.ios;
-    if (outcome.ios > 100'000 || row->resume == nullptr) {
-      ADD_FAILURE() << row->name << " does not end";
-      return outcome;
-    }
-    const IoResult result = disk.execute(*io, memory);
-    step = row->resume(command, result);
-  }
-  outcome.done = std::get<Done>(step);
+  Around around(disk, outcome);
+  outcome.done = carry_out(around, command, row->start(command));
+  outcome.transfer_bytes_at_end = command.phase.transfer_bytes;
   EXPECT_LE(outcome.done.data_in_bytes, data.size());
   EXPECT_TRUE(command.phase.direction == DataDirection::in || outcome.done.data_in_bytes == 0);
   const ConstBytes sent = command.data_in(0, outcome.done.data_in_bytes);

@@ -7,10 +7,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <optional>
 #include <random>
+#include <set>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -19,6 +21,7 @@
 #include "scsi/command_entry.h"
 #include "scsi/logical_unit.h"
 #include "scsi/nexus.h"
+#include "tests/scsi/carry_out.h"
 
 namespace itgtd::scsi::testing {
 
@@ -41,6 +44,12 @@ class ModelDisk {
   std::optional<uint64_t> shrunk_to_bytes;
   /// Lends its bytes to reads that may borrow instead of copying them.
   bool lends = false;
+  /// Called before each Io but flushes: others may look at the disk, or run a command, between two steps.
+  std::function<void(const Io&)> before_io;
+
+  /// What IoKind::extent tells: blocks that are not there, and how many blocks one answer covers at most.
+  std::set<uint64_t> holes;
+  uint64_t extent_blocks_max = UINT64_MAX;
 
   IoResult execute(const Io& io, std::span<const Bytes> command_memory);
   /// Changes the published state, as its writer would.
@@ -49,6 +58,7 @@ class ModelDisk {
   /// Puts a pattern that differs from block to block all over the medium.
   void fill(uint8_t seed);
   [[nodiscard]] uint32_t block_bytes() const { return lu.geometry.block_bytes; }
+  [[nodiscard]] IoResult extent(const Io& io) const;
   [[nodiscard]] Data slice(uint64_t lba, uint64_t blocks) const;
 };
 
@@ -56,13 +66,15 @@ class ModelDisk {
 struct Outcome {
   Done done;
   DataPhase phase;
+  uint32_t transfer_bytes_at_end = 0;  ///< which the residual is of
   Data data_in;
   size_t ios = 0;
+  std::vector<Claim> claims;
+  std::vector<LuState> states;  ///< published on the way
+  std::vector<UnitAttentionRaise> unit_attentions;
+  std::optional<Done> detached_end;  ///< of what went on after the answer
   [[nodiscard]] bool good() const { return done.status == Status::good; }
 };
-
-/// The row for an opcode (and service action) among all sbc families; null: none.
-const CommandEntry* find_row(uint8_t opcode, uint32_t service_action = kNoServiceAction);
 
 /// Runs `cdb` to its end. `data_out` is what the initiator announced and sent: it may be less or more than
 /// the CDB asks for.

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 
 namespace itgtd::scsi {
@@ -45,19 +46,97 @@ TEST_F(NexusTest, TheSameTwiceIsOne) {
   EXPECT_EQ(nexus.take(0), std::nullopt);
 }
 
-TEST_F(NexusTest, ResetVoidsWhatWasBeforeButNotWhatComesAfter) {
+TEST_F(NexusTest, ResetVoidsWhatItImpliesButNotWhatComesAfter) {
   nexus.raise(0, Asc::mode_parameters_changed);
+  nexus.raise(0, Asc::commands_cleared_by_another_initiator);
   nexus.raise(0, Asc::bus_device_reset_occurred);
-  nexus.raise(0, Asc::capacity_data_has_changed);
+  nexus.raise(0, Asc::mode_parameters_changed);
   EXPECT_EQ(nexus.take(0), Asc::bus_device_reset_occurred);
-  EXPECT_EQ(nexus.take(0), Asc::capacity_data_has_changed);
+  EXPECT_EQ(nexus.take(0), Asc::mode_parameters_changed);
   EXPECT_EQ(nexus.take(0), std::nullopt);
 }
 
-TEST_F(NexusTest, NexusLossIsNoReset) {
+// What a reset does not say is not lost by it, and comes after it.
+TEST_F(NexusTest, ResetKeepsWhatItDoesNotSay) {
+  const Asc kept[] = {Asc::capacity_data_has_changed, Asc::reported_luns_data_has_changed,
+                      Asc::registrations_preempted, Asc::asymmetric_access_state_changed};
+  nexus.raise(0, Asc::mode_parameters_changed);
+  for (const Asc asc : kept) nexus.raise(0, asc);
+  nexus.raise(0, Asc::bus_device_reset_occurred);
+  EXPECT_EQ(nexus.take(0), Asc::bus_device_reset_occurred);
+  for (const Asc asc : kept) EXPECT_EQ(nexus.take(0), asc);
+  EXPECT_EQ(nexus.take(0), std::nullopt);
+}
+
+// SAM-5 §6.2: of events that wait, the greatest stands for all; told first, whatever came when.
+TEST_F(NexusTest, TheGreatestEventStandsForAll) {
+  const Asc ascending[] = {Asc::i_t_nexus_loss_occurred, Asc::bus_device_reset_occurred,
+                           Asc::power_on_occurred, Asc::power_on_or_reset_occurred};
+  for (size_t first = 0; first < std::size(ascending); ++first) {
+    for (size_t second = 0; second < std::size(ascending); ++second) {
+      nexus.raise(0, Asc::capacity_data_has_changed);
+      nexus.raise(0, ascending[first]);
+      nexus.raise(0, ascending[second]);
+      EXPECT_EQ(nexus.take(0), ascending[std::max(first, second)]) << first << second;
+      EXPECT_EQ(nexus.take(0), Asc::capacity_data_has_changed) << first << second;
+      EXPECT_EQ(nexus.take(0), std::nullopt);
+    }
+  }
+}
+
+TEST_F(NexusTest, ASmallerResetVoidsNothingButWhatItImplies) {
+  nexus.raise(0, Asc::power_on_or_reset_occurred);
+  nexus.raise(0, Asc::mode_parameters_changed);
+  nexus.raise(0, Asc::bus_device_reset_occurred);
+  EXPECT_EQ(nexus.take(0), Asc::power_on_or_reset_occurred);
+  EXPECT_EQ(nexus.take(0), std::nullopt);
+}
+
+TEST_F(NexusTest, NexusLossIsNoResetButComesFirst) {
   nexus.raise(0, Asc::mode_parameters_changed);
   nexus.raise(0, Asc::i_t_nexus_loss_occurred);
+  EXPECT_EQ(nexus.take(0), Asc::i_t_nexus_loss_occurred);
   EXPECT_EQ(nexus.take(0), Asc::mode_parameters_changed);
+  EXPECT_EQ(nexus.take(0), std::nullopt);
+}
+
+TEST_F(NexusTest, AnEventThatFindsNoRoomCollapsesAll) {
+  const Asc many[] = {Asc::capacity_data_has_changed,
+                      Asc::inquiry_data_has_changed,
+                      Asc::reported_luns_data_has_changed,
+                      Asc::registrations_preempted,
+                      Asc::asymmetric_access_state_changed,
+                      Asc::device_identifier_changed,
+                      Asc::timestamp_changed};
+  static_assert(std::size(many) == kUnitAttentionsMax);
+  for (const Asc event : {Asc::bus_device_reset_occurred, Asc::i_t_nexus_loss_occurred}) {
+    for (const Asc asc : many) nexus.raise(0, asc);
+    nexus.raise(0, event);
+    EXPECT_EQ(nexus.take(0), Asc::power_on_or_reset_occurred);
+    EXPECT_EQ(nexus.take(0), std::nullopt);
+  }
+}
+
+TEST_F(NexusTest, LunsAreApart) {
+  nexus.raise(1, Asc::mode_parameters_changed);
+  nexus.raise(65, Asc::bus_device_reset_occurred);
+  EXPECT_EQ(nexus.take(1), Asc::mode_parameters_changed);
+  EXPECT_TRUE(nexus.pending(65));
+  nexus.clear(65);
+  EXPECT_FALSE(nexus.pending(65));
+  EXPECT_EQ(nexus.take(65), std::nullopt);
+}
+
+// The shortcut of the data path must never step over a unit attention.
+TEST_F(NexusTest, AUnitAttentionEndsTheShortcut) {
+  nexus.set_untroubled(4, 7);
+  EXPECT_TRUE(nexus.is_untroubled(4, 7));
+  EXPECT_FALSE(nexus.is_untroubled(4, 8));
+  nexus.raise(4, Asc::capacity_data_has_changed);
+  EXPECT_FALSE(nexus.is_untroubled(4, 7));
+  nexus.set_untroubled(5, 7);
+  nexus.clear(5);
+  EXPECT_FALSE(nexus.is_untroubled(5, 7));
 }
 
 TEST_F(NexusTest, TooManyCollapseIntoOne) {
@@ -67,7 +146,7 @@ TEST_F(NexusTest, TooManyCollapseIntoOne) {
                       Asc::target_operating_conditions_changed,
                       Asc::inquiry_data_has_changed,
                       Asc::reported_luns_data_has_changed,
-                      Asc::i_t_nexus_loss_occurred};
+                      Asc::reservations_released};
   static_assert(std::size(many) == kUnitAttentionsMax);
   for (const Asc asc : many) nexus.raise(0, asc);
   nexus.raise(0, many[3]);  // known: still all of them

@@ -129,9 +129,10 @@ TEST(SbcCapacity, AMediumWithoutBlocksHasNoLastOne) {
 
 TEST(SbcCache, SynchronizesAndTellsFailures) {
   ModelDisk disk(1000);
-  for (const uint8_t immed : {uint8_t{0}, uint8_t{2}}) {
+  // IMMED and SYNC_NV change nothing.
+  for (const uint8_t flags : {uint8_t{0}, uint8_t{2}, uint8_t{4}, uint8_t{6}}) {
     for (const auto& [lba, blocks] : {std::pair{0U, 0U}, {0U, 1000U}, {999U, 1U}, {1000U, 0U}, {500U, 0U}}) {
-      for (const auto& cdb : cdbs(kSynchronize, lba, blocks, immed)) {
+      for (const auto& cdb : cdbs(kSynchronize, lba, blocks, flags)) {
         const size_t before = disk.flushes;
         const Outcome outcome = run(disk, cdb);
         EXPECT_TRUE(is_good(outcome));

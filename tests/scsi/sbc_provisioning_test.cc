@@ -2,6 +2,7 @@
 #include <cerrno>
 
 #include "base/endian.h"
+#include "scsi/dispatch.h"
 #include "tests/scsi/model_disk.h"
 
 namespace itgtd::scsi::testing {
@@ -149,7 +150,7 @@ TEST(SbcWriteSame, RangesAreBounded) {
   const auto cdb = cdb16(0x93, 5, most);
   std::copy(cdb.begin(), cdb.end(), command.cdb.begin());
   command.lu = &disk.lu;
-  EXPECT_TRUE(std::holds_alternative<DataPhase>(find_row(0x93)->admit(command)));
+  EXPECT_TRUE(std::holds_alternative<DataPhase>(find_command(0x93, 0)->admit(command)));
 }
 
 // iscsi-test-cu WriteSame*.WriteProtect, WriteSame*.Unmap (ANCHOR), WriteSame*.UnmapVPD.
@@ -192,7 +193,7 @@ TEST(SbcWriteSame, DataOutIsOneBlock) {
     Command command;
     std::copy(cdb.begin(), cdb.end(), command.cdb.begin());
     command.lu = &disk.lu;
-    const CommandEntry* row = find_row(cdb[0]);
+    const CommandEntry* row = find_command(cdb[0], 0);
     const Admission admission = row->admit(command);
     ASSERT_TRUE(std::holds_alternative<DataPhase>(admission));
     command.phase = *std::get_if<DataPhase>(&admission);
@@ -533,7 +534,7 @@ TEST(SbcProvisioning, BehavesLikeAnArray) {
 TEST(SbcProvisioning, RowsSayWhatTheCommandsAre) {
   for (const CommandEntry& row : sbc_provisioning_commands()) {
     EXPECT_EQ(row.reservation, ReservationClass::write) << row.name;
-    EXPECT_EQ(row.flags, kWritesMedium) << row.name;
+    EXPECT_EQ(row.flags & ~kThinOnly, kWritesMedium) << row.name;
     EXPECT_EQ(row.direction, DataDirection::out) << row.name;
     EXPECT_EQ(row.cdb_usage[0], row.opcode) << row.name;
     EXPECT_EQ(row.cdb_usage[row.cdb_bytes - 1U], 0) << "CONTROL of " << row.name;

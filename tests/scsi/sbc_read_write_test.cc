@@ -1,6 +1,7 @@
 #include <array>
 #include <cerrno>
 
+#include "scsi/dispatch.h"
 #include "tests/scsi/model_disk.h"
 
 namespace itgtd::scsi::testing {
@@ -182,7 +183,7 @@ TEST(SbcReadWrite, TheFarEnd) {
   const auto cdb = cdb16(0x88, (uint64_t{1} << 54) - 2, 2);
   std::copy(cdb.begin(), cdb.end(), command.cdb.begin());
   command.lu = &disk.lu;
-  const CommandEntry* row = find_row(0x88);
+  const CommandEntry* row = find_command(0x88, 0);
   command.phase = std::get<DataPhase>(row->admit(command));
   Data data(command.phase.transfer_bytes);
   command.data = data;
@@ -367,7 +368,7 @@ TEST(SbcReadWrite, RowsSayWhatTheCommandsAre) {
     const bool writes = row.name.starts_with("WRITE");
     EXPECT_EQ(row.direction, writes ? DataDirection::out : DataDirection::in) << row.name;
     EXPECT_EQ(row.reservation, writes ? ReservationClass::write : ReservationClass::read) << row.name;
-    EXPECT_EQ(row.flags, writes ? kWritesMedium : kFlagNone) << row.name;
+    EXPECT_EQ(row.flags, writes ? kWritesMedium | kOneRange : kOneRange) << row.name;
     EXPECT_EQ(row.cdb_usage[0], row.opcode) << row.name;
     // iscsi-test-cu *.DpoFua: DPO and FUA are reported as evaluated.
     EXPECT_EQ(row.cdb_usage[1], row.cdb_bytes == 6 ? 0x1F : 0xF8) << row.name;

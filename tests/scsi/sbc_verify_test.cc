@@ -281,7 +281,7 @@ TEST(SbcVerify, RowsSayWhatTheCommandsAre) {
   for (const CommandEntry& row : sbc_verify_commands()) {
     const bool writes = row.name.starts_with("WRITE");
     EXPECT_EQ(row.reservation, writes ? ReservationClass::write : ReservationClass::read) << row.name;
-    EXPECT_EQ(row.flags, writes ? kWritesMedium : kFlagNone) << row.name;
+    EXPECT_EQ(row.flags, writes ? kWritesMedium | kClaims : kClaims) << row.name;
     EXPECT_EQ(row.cdb_usage[0], row.opcode) << row.name;
     EXPECT_EQ(row.cdb_usage[1], 0xF6) << row.name;
     EXPECT_EQ(row.cdb_usage[row.cdb_bytes - 1U], 0) << "CONTROL of " << row.name;

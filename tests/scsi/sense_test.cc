@@ -56,6 +56,27 @@ TEST(Sense, InformationThatDoesNotFitFixedFormat) {
             (Wire{0x72, 3, 0x0C, 0, 0, 0, 0, 12, 0x00, 0x0A, 0x80, 0, 0, 0, 0, 1, 0, 0, 0, 0}));
 }
 
+TEST(Sense, ProgressInBothFormats) {
+  const Sense formatting = sense::in_progress(Asc::format_in_progress, 0x1234);
+  EXPECT_EQ(encode(formatting, false),
+            (Wire{0x70, 0, 2, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x04, 0x04, 0, 0x80, 0x12, 0x34}));
+  EXPECT_EQ(encode(formatting, true),
+            (Wire{0x72, 2, 0x04, 0x04, 0, 0, 0, 8, 0x02, 0x06, 0, 0, 0x80, 0x12, 0x34, 0}));
+}
+
+// SPC-4 §4.5.2.3, §4.5.2.4.5: the segment that a copy ended at, and the byte of its descriptor.
+TEST(Sense, CopyAborted) {
+  const Sense plain = sense::copy_aborted(Asc::copy_target_device_not_reachable, 0);
+  EXPECT_EQ(encode(plain, false), (Wire{0x70, 0, 0x0A, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x0D, 0x02, 0, 0, 0, 0}));
+  EXPECT_EQ(encode(plain, true),
+            (Wire{0x72, 0x0A, 0x0D, 0x02, 0, 0, 0, 12, 0x01, 0x0A, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}));
+  const Sense pointed = sense::copy_aborted(Asc::unreachable_copy_target, 0x0102, 6);
+  EXPECT_EQ(encode(pointed, false),
+            (Wire{0x70, 0, 0x0A, 0, 0, 0, 0, 10, 0, 0, 1, 2, 0x08, 0x04, 0, 0xA0, 0, 6}));
+  EXPECT_EQ(encode(pointed, true), (Wire{0x72, 0x0A, 0x08, 0x04, 0, 0,    0,    20, 0x01, 0x0A, 0, 0, 0, 0, 0,
+                                         0,    0,    0,    1,    2, 0x02, 0x06, 0,  0,    0xA0, 0, 6, 0}));
+}
+
 TEST(Sense, BothDescriptors) {
   Sense both = sense::invalid_field_in_parameter_list(9, 7);
   both.information_valid = true;

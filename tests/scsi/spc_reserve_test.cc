@@ -19,9 +19,9 @@ class Reserve : public TargetFixture, public ::testing::WithParamInterface<Form>
 TEST_P(Reserve, KeepsTheOtherOutUntilReleased) {
   EXPECT_TRUE(is_good(reserve(nexus)));
   EXPECT_EQ(disk.state->reserved_by, nexus.id());
-  EXPECT_EQ(disk.state->generation, 1U);
+  EXPECT_EQ(disk.state->generation, 2U);
   EXPECT_TRUE(is_good(reserve(nexus)));
-  EXPECT_EQ(disk.state->generation, 1U) << "nothing changed";
+  EXPECT_EQ(disk.state->generation, 2U) << "nothing changed";
   EXPECT_EQ(reserve(other).status, Status::reservation_conflict);
   EXPECT_TRUE(is_good(release(other)));
   EXPECT_EQ(disk.state->reserved_by, nexus.id());
@@ -39,7 +39,7 @@ TEST_P(Reserve, KeepsTheOtherOutUntilReleased) {
 
 TEST_P(Reserve, ReleaseOfNothingIsGood) {
   EXPECT_TRUE(is_good(release(nexus)));
-  EXPECT_EQ(disk.state->generation, 0U);
+  EXPECT_EQ(disk.state->generation, 1U);
 }
 
 // Two workers see no reservation; the writer decides who was first.
@@ -53,7 +53,7 @@ TEST_P(Reserve, TheSecondOfTwoThatRaceLoses) {
   const Update* update = std::get_if<Update>(&step);
   ASSERT_NE(update, nullptr);
   EXPECT_TRUE(is_good(reserve(nexus)));
-  const Decision decision = update->decide(*disk.state, command, other.id());
+  const Decision decision = update->decide(*disk.state, command, {other.id(), 0});
   EXPECT_EQ(decision.done.status, Status::reservation_conflict);
   EXPECT_FALSE(decision.state);
 }

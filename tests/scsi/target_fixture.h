@@ -15,6 +15,7 @@
 #include "scsi/dispatch.h"
 #include "scsi/logical_unit.h"
 #include "scsi/nexus.h"
+#include "tests/scsi/carry_out.h"
 
 namespace itgtd::scsi {
 
@@ -26,6 +27,10 @@ struct Outcome {
   DataPhase phase;
   std::vector<UnitAttentionRaise> unit_attentions;
   std::vector<Io> ios;
+  std::vector<Claim> claims;
+  std::vector<InitiatorPort> abort;
+  /// True exactly when it was over for the initiator before its work was.
+  bool detached = false;
 };
 
 class TargetFixture : public ::testing::Test {
@@ -62,7 +67,11 @@ class TargetFixture : public ::testing::Test {
     }
   }
 
-  void set_state(LogicalUnit& lu, const LuState& state) { lu.state = std::make_shared<const LuState>(state); }
+  /// Publishes `state`, whatever its generation is.
+  void set_state(LogicalUnit& lu, LuState state) {
+    state.generation = lu.state->generation + 1;
+    lu.state = std::make_shared<const LuState>(state);
+  }
 
   /// The whole way: admit, memory, start, Io (all succeed), Update. `data_out` is what the initiator sends.
   Outcome run(Nexus& from, uint64_t lun_field, std::initializer_list<uint8_t> cdb,
@@ -87,19 +96,42 @@ class TargetFixture : public ::testing::Test {
       command.data_out_bytes = static_cast<uint32_t>(std::min(memory.size(), data_out.size()));
       std::copy_n(data_out.begin(), command.data_out_bytes, memory.begin());
     }
-    std::vector<Io> ios;
-    Step step = start(command);
-    while (const Io* io = std::get_if<Io>(&step)) {
-      ios.push_back(*io);
-      step = resume(command, io_result);
-    }
-    if (const Update* update = std::get_if<Update>(&step)) {
-      const Decision decision = update->decide(*command.lu->state, command, from.id());
-      if (decision.state) command.lu->state = decision.state;
-      deliver(command.lun, decision.unit_attentions);
-      return outcome_of(decision.done, command, memory, ios, decision.unit_attentions);
-    }
-    return outcome_of(std::get<Done>(step), command, memory, ios);
+    std::vector<uint8_t> scratch(command.phase.scratch_bytes, kPoison);
+    command.scratch = std::as_writable_bytes(std::span(scratch));
+    Outcome outcome;
+    const Done done = carry_out(command, start(command), outcome);
+    Outcome whole = outcome_of(done, command, memory, outcome.ios, outcome.unit_attentions);
+    whole.claims = outcome.claims;
+    whole.abort = outcome.abort;
+    whole.detached = outcome.detached;
+    return whole;
+  }
+
+  /// What the worker does: each step until the command is over. Collects into `seen`.
+  Done carry_out(Command& command, Step step, Outcome& seen) {
+    struct Around final : testing::Surroundings {
+      Around(TargetFixture& of, Outcome& into) : fixture(of), outcome(into) {}
+      IoResult execute(const Command&, const Io& io) override {
+        outcome.ios.push_back(io);
+        return fixture.io_result;
+      }
+      [[nodiscard]] uint64_t time_ms() const override { return fixture.time_ms; }
+      [[nodiscard]] std::vector<KnownNexus> nexuses() const override {
+        return {{fixture.nexus.id(), fixture.nexus.port()}, {fixture.other.id(), fixture.other.port()}};
+      }
+      void on_claim(const Command&, const Claim& claim) override { outcome.claims.push_back(claim); }
+      void on_decision(const Command& of, const Decision& decision) override {
+        const auto& raises = decision.unit_attentions;
+        fixture.deliver(of.lun, raises);
+        outcome.unit_attentions.insert(outcome.unit_attentions.end(), raises.begin(), raises.end());
+        outcome.abort.insert(outcome.abort.end(), decision.abort.begin(), decision.abort.end());
+      }
+      void on_detached(const Done&) override { outcome.detached = true; }
+      TargetFixture& fixture;
+      Outcome& outcome;
+    };
+    Around around(*this, seen);
+    return testing::carry_out(around, command, std::move(step));
   }
 
   void deliver(uint16_t lun, const std::vector<UnitAttentionRaise>& raises) {
@@ -107,14 +139,22 @@ class TargetFixture : public ::testing::Test {
     for (const UnitAttentionRaise& raise : raises) {
       for (Nexus* to : {&nexus, &other}) {
         const bool named = to->id() == raise.nexus;
-        if (raise.scope == Scope::all || (raise.scope == Scope::only) == named) to->raise(lun, raise.asc);
+        const bool meant = raise.scope == Scope::all || (raise.scope == Scope::only && named) ||
+                           (raise.scope == Scope::all_but && !named) ||
+                           (raise.scope == Scope::port && to->port() == raise.port);
+        if (meant) to->raise(lun, raise.asc);
       }
     }
   }
 
   static Outcome outcome_of(const Done& done, const Command& command, std::vector<uint8_t> memory,
                             std::vector<Io> ios, std::vector<UnitAttentionRaise> unit_attentions = {}) {
-    Outcome outcome{done.status, done.sense, {}, command.phase, std::move(unit_attentions), std::move(ios)};
+    Outcome outcome;
+    outcome.status = done.status;
+    outcome.sense = done.sense;
+    outcome.phase = command.phase;
+    outcome.unit_attentions = std::move(unit_attentions);
+    outcome.ios = std::move(ios);
     EXPECT_LE(done.data_in_bytes, memory.size());
     memory.resize(std::min<size_t>(memory.size(), done.data_in_bytes));
     outcome.data = std::move(memory);
@@ -127,6 +167,7 @@ class TargetFixture : public ::testing::Test {
   Nexus nexus;
   Nexus other;
   IoResult io_result;
+  uint64_t time_ms = 1'700'000'000'000;  ///< what the writer's clock says
 };
 
 /// CHECK CONDITION with exactly this sense.
