@@ -74,6 +74,8 @@ std::span<const CommandEntry> spc_inquiry_commands();
 std::span<const CommandEntry> spc_mode_commands();
 std::span<const CommandEntry> spc_report_commands();
 std::span<const CommandEntry> spc_reserve_commands();
+std::span<const CommandEntry> spc_alua_commands();
+std::span<const CommandEntry> spc_identifying_commands();
 std::span<const CommandEntry> spc_persistent_reserve_in_commands();
 std::span<const CommandEntry> spc_persistent_reserve_out_commands();
 std::span<const CommandEntry> sbc_capacity_commands();

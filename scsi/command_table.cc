@@ -19,6 +19,8 @@ constexpr Family kFamilies[] = {
     spc_mode_commands,
     spc_report_commands,
     spc_reserve_commands,
+    spc_alua_commands,
+    spc_identifying_commands,
     spc_persistent_reserve_in_commands,
     spc_persistent_reserve_out_commands,
     sbc_capacity_commands,
