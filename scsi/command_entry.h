@@ -78,10 +78,13 @@ std::span<const CommandEntry> spc_alua_commands();
 std::span<const CommandEntry> spc_identifying_commands();
 std::span<const CommandEntry> spc_persistent_reserve_in_commands();
 std::span<const CommandEntry> spc_persistent_reserve_out_commands();
+std::span<const CommandEntry> spc_log_commands();
+std::span<const CommandEntry> spc_diagnostic_commands();
 std::span<const CommandEntry> sbc_capacity_commands();
 std::span<const CommandEntry> sbc_read_write_commands();
 std::span<const CommandEntry> sbc_cache_commands();
 std::span<const CommandEntry> sbc_verify_commands();
 std::span<const CommandEntry> sbc_provisioning_commands();
+std::span<const CommandEntry> sbc_removal_commands();
 
 }  // namespace itgtd::scsi

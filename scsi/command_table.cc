@@ -23,11 +23,14 @@ constexpr Family kFamilies[] = {
     spc_identifying_commands,
     spc_persistent_reserve_in_commands,
     spc_persistent_reserve_out_commands,
+    spc_log_commands,
+    spc_diagnostic_commands,
     sbc_capacity_commands,
     sbc_read_write_commands,
     sbc_cache_commands,
     sbc_verify_commands,
     sbc_provisioning_commands,
+    sbc_removal_commands,
 };
 // clang-format on
 
