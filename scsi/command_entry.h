@@ -86,5 +86,7 @@ std::span<const CommandEntry> sbc_cache_commands();
 std::span<const CommandEntry> sbc_verify_commands();
 std::span<const CommandEntry> sbc_provisioning_commands();
 std::span<const CommandEntry> sbc_removal_commands();
+std::span<const CommandEntry> sbc_atomic_commands();
+std::span<const CommandEntry> sbc_defect_commands();
 
 }  // namespace itgtd::scsi

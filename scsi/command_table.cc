@@ -31,6 +31,8 @@ constexpr Family kFamilies[] = {
     sbc_verify_commands,
     sbc_provisioning_commands,
     sbc_removal_commands,
+    sbc_atomic_commands,
+    sbc_defect_commands,
 };
 // clang-format on
 

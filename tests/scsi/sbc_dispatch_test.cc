@@ -1,5 +1,7 @@
 // The block commands by way of dispatch: what their rows keep out.
+#include <algorithm>
 #include <bit>
+#include <cerrno>
 
 #include "scsi/dispatch.h"
 #include "tests/scsi/model_disk.h"
@@ -19,8 +21,9 @@ class SbcDispatch : public ::testing::Test {
   /// Every row of the block commands.
   static std::vector<const CommandEntry*> rows() {
     std::vector<const CommandEntry*> all;
-    for (const auto family : {sbc_capacity_commands(), sbc_read_write_commands(), sbc_cache_commands(),
-                              sbc_verify_commands(), sbc_provisioning_commands()}) {
+    for (const auto family :
+         {sbc_capacity_commands(), sbc_read_write_commands(), sbc_cache_commands(), sbc_verify_commands(),
+          sbc_provisioning_commands(), sbc_atomic_commands(), sbc_defect_commands()}) {
       for (const CommandEntry& row : family) all.push_back(&row);
     }
     return all;
@@ -41,7 +44,7 @@ class SbcDispatch : public ::testing::Test {
 
 TEST_F(SbcDispatch, EveryRowIsInTheTable) {
   disk.lu.geometry.thin = true;
-  EXPECT_EQ(rows().size(), 8U + 3U + 4U + 6U + 3U);
+  EXPECT_EQ(rows().size(), 8U + 3U + 4U + 6U + 3U + 3U + 2U);
   const Data block(512 * 256);
   for (const CommandEntry* row : rows()) {
     EXPECT_EQ(find_command(row->opcode, row->service_action == kNoServiceAction ? 0 : row->service_action),
@@ -78,17 +81,46 @@ TEST_F(SbcDispatch, AWriteProtectedMediumIsNotWritten) {
   size_t refused = 0;
   for (const CommandEntry* row : rows()) {
     const Outcome outcome = run(disk, plain_cdb(*row), block);
-    if (row->name.starts_with("WRITE") || row->name == "UNMAP") {
+    if ((row->flags & kWritesMedium) != 0) {
       EXPECT_TRUE(is_sense(outcome, sense::write_protected())) << row->name;
       ++refused;
     } else {
       EXPECT_TRUE(is_good(outcome)) << row->name;
     }
   }
-  EXPECT_EQ(refused, 4U + 3U + 3U);
+  EXPECT_EQ(refused, 4U + 3U + 3U + 3U);
   for (const Io& io : disk.done) {
     EXPECT_TRUE(io.kind == IoKind::read || io.kind == IoKind::flush || io.kind == IoKind::extent);
   }
+}
+
+// SBC-3 §4.7.3.6: whichever command it is that finds a thin medium full.
+TEST_F(SbcDispatch, OutOfSpaceIsDataProtect) {
+  disk.lu.geometry.thin = true;
+  size_t writers = 0;
+  for (const CommandEntry* row : rows()) {
+    if ((row->flags & kWritesMedium) == 0 || row->name == "UNMAP") continue;
+    ++writers;
+    auto cdb = plain_cdb(*row);
+    // The low byte of the number of blocks.
+    const size_t count_at = row->cdb_bytes == 6    ? 4
+                            : row->cdb_bytes == 10 ? 8
+                            : row->cdb_bytes == 12 ? 9
+                                                   : 13;
+    cdb[count_at] = 1;
+    const Data block(row->name == "COMPARE AND WRITE" ? 1024 : 512);
+    disk.done.clear();
+    disk.fail_at.reset();
+    ASSERT_TRUE(is_good(run(disk, cdb, block))) << row->name;
+    const auto first_write =
+        std::ranges::find_if(disk.done, [](const Io& io) { return io.kind != IoKind::read; });
+    ASSERT_NE(first_write, disk.done.end()) << row->name;
+    disk.fail_at = static_cast<size_t>(first_write - disk.done.begin());
+    disk.failure = {ENOSPC, 0};
+    disk.done.clear();
+    EXPECT_TRUE(is_sense(run(disk, cdb, block), sense::space_allocation_failed())) << row->name;
+  }
+  EXPECT_EQ(writers, 4U + 3U + 2U + 3U);
 }
 
 TEST_F(SbcDispatch, NothingRunsWithoutAMedium) {
