@@ -87,6 +87,8 @@ std::span<const CommandEntry> sbc_verify_commands();
 std::span<const CommandEntry> sbc_provisioning_commands();
 std::span<const CommandEntry> sbc_removal_commands();
 std::span<const CommandEntry> sbc_atomic_commands();
+std::span<const CommandEntry> sbc_sanitize_commands();
 std::span<const CommandEntry> sbc_defect_commands();
+std::span<const CommandEntry> sbc_format_commands();
 
 }  // namespace itgtd::scsi

@@ -32,7 +32,9 @@ constexpr Family kFamilies[] = {
     sbc_provisioning_commands,
     sbc_removal_commands,
     sbc_atomic_commands,
+    sbc_sanitize_commands,
     sbc_defect_commands,
+    sbc_format_commands,
 };
 // clang-format on
 
