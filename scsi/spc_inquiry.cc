@@ -4,9 +4,11 @@
 
 #include "scsi/cdb.h"
 #include "scsi/command_entry.h"
+#include "scsi/command_table.h"
 #include "scsi/dispatch.h"
 #include "scsi/logical_unit.h"
 #include "scsi/parameter_data.h"
+#include "scsi/port_groups.h"
 #include "scsi/vpd.h"
 
 namespace itgtd::scsi {
@@ -14,6 +16,7 @@ namespace {
 
 // PERIPHERAL QUALIFIER and PERIPHERAL DEVICE TYPE, SPC-4 §6.6.2.
 constexpr uint8_t kDirectAccess = 0x00;
+constexpr uint8_t kDirectAccessNotConnected = 0x20;
 constexpr uint8_t kWellKnownLogicalUnit = 0x1E;
 constexpr uint8_t kNoLogicalUnit = 0x7F;
 
@@ -21,6 +24,9 @@ constexpr uint8_t kRemovableMedium = 0x80;
 constexpr uint8_t kVersionSpc4 = 0x06;
 constexpr uint8_t kHierarchicalSupport = 0x10;
 constexpr uint8_t kResponseDataFormat = 0x02;
+constexpr uint8_t kTargetPortGroupSupport = 0x30;  // TPGS: implicit and explicit
+constexpr uint8_t kThirdPartyCopy = 0x08;          // 3PC
+constexpr uint8_t kMultiPort = 0x10;               // MULTIP
 constexpr uint8_t kCommandQueuing = 0x02;
 
 // SPC-4 table 141: 36 bytes that have always been there, up to 8 version descriptors, 96 in all.
@@ -34,8 +40,18 @@ constexpr uint16_t kPageCodeByte = 2;
 constexpr uint8_t kPageCodeBit = 7;
 
 uint8_t peripheral(const Command& command) {
-  if (command.lu != nullptr) return kDirectAccess;
+  if (command.lu != nullptr) {
+    // SPC-4 §5.15.2: in the unavailable state the qualifier is 001b, on the way to another one it is not.
+    const AccessState access = access_state(*command.lu);
+    const bool is_away = access == AccessState::unavailable || access == AccessState::offline;
+    return is_away ? kDirectAccessNotConnected : kDirectAccess;
+  }
   return command.lun == kReportLunsWellKnown ? kWellKnownLogicalUnit : kNoLogicalUnit;
+}
+
+/// Byte 5, with SCCS, ACC and PROTECT, which are all zero.
+uint8_t support_of(const LogicalUnit* lu) {
+  return lu == nullptr ? uint8_t{0} : uint8_t{kTargetPortGroupSupport | kThirdPartyCopy};
 }
 
 Done standard_data(Command& command) {
@@ -48,8 +64,8 @@ Done standard_data(Command& command) {
   data.u8(kVersionSpc4);
   data.u8(kHierarchicalSupport | kResponseDataFormat);
   data.u8(kStandardBytes - 5);
-  data.u8(0);  // SCCS, TPGS, 3PC, PROTECT
-  data.u8(0);
+  data.u8(support_of(lu));
+  data.u8(lu != nullptr && port_count(port_groups_of(*lu->state)) > 1 ? kMultiPort : 0);
   data.u8(kCommandQueuing);
   data.padded(identity.vendor, 8);
   data.padded(identity.product, 16);
@@ -104,14 +120,15 @@ Step start_inquiry(Command& command) {
 }
 
 constexpr std::array kCommands = {
-    CommandEntry{.name = "INQUIRY",
-                 .opcode = 0x12,
-                 .direction = DataDirection::in,
-                 .reservation = ReservationClass::allowed,
-                 .flags = kRunsWithUnitAttention | kRunsWhenNotReady | kRunsWithoutLun,
-                 .cdb_usage = {0x12, 0x01, 0xFF, 0xFF, 0xFF, 0x00},
-                 .admit = admit_inquiry,
-                 .start = start_inquiry},
+    CommandEntry{
+        .name = "INQUIRY",
+        .opcode = 0x12,
+        .direction = DataDirection::in,
+        .reservation = ReservationClass::allowed,
+        .flags = kRunsWithUnitAttention | kRunsWhenNotReady | kRunsWithoutLun | kRunsInEveryAccessState,
+        .cdb_usage = {0x12, 0x01, 0xFF, 0xFF, 0xFF, 0x00},
+        .admit = admit_inquiry,
+        .start = start_inquiry},
 };
 
 }  // namespace

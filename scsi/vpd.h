@@ -15,6 +15,9 @@ struct VpdPage {
   void (*write)(const LogicalUnit& lu, ParameterData& data) = nullptr;
 };
 
+/// Third-party copy, in a file of its own.
+void write_third_party_copy_page(const LogicalUnit& lu, ParameterData& data);
+
 /// Ascending by code (SPC-4 §7.8.15).
 [[nodiscard]] std::span<const VpdPage> vpd_pages();
 
