@@ -18,6 +18,10 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = "iqn.2017-01.com.linbit:bench"
+# The port that itgt-bench's first session has with this seed: bench/login.cc.
+LOAD_NAME = "iqn.2017-01.com.linbit:itgt-bench"
+LOAD_SEED = 1
+LOAD_ISID = bytes([0x80, 0, 0, LOAD_SEED, 0, 0])
 START_LIMIT_S = 60  # a daemon under valgrind takes seconds to start
 STOP_LIMIT_S = 30
 LOAD_LIMIT_S = 600
@@ -150,7 +154,7 @@ class Daemon:
         options = self.options
         command = [options.bench, "load", f"127.0.0.1:{self.port}", TARGET, "0", f"--{mode}", "--json"]
         command += ["--block-size", options.block_size, "--depth", str(options.depth), "--count", str(count)]
-        command += ["--connections", str(options.connections)]
+        command += ["--connections", str(options.connections), "--seed", str(LOAD_SEED)]
         done = subprocess.run(
             [str(part) for part in command], capture_output=True, text=True, timeout=LOAD_LIMIT_S, check=False
         )
@@ -160,6 +164,29 @@ class Daemon:
         if result["all"]["ios"] != count:
             raise Failure(f"{result['all']['ios']} I/Os were done where {count} were asked for")
         return result
+
+    def reserve(self, registrants):
+        """Registers so many initiator ports with the LUN; the load's own holds a reservation, write exclusive, registrants only."""
+        sys.path.insert(0, str(ROOT / "tests" / "system"))
+        from harness import scsi
+        from harness.initiator import Initiator
+
+        def good(session, action, kind, **keys):
+            task = session.command(scsi.persistent_reserve_out(action, kind), write=scsi.reservation_list(**keys))
+            if task.status != scsi.GOOD:
+                raise Failure(f"PERSISTENT RESERVE OUT failed: {task.sense_code}")
+
+        for number in range(registrants):
+            own = number == 0
+            name = LOAD_NAME if own else f"iqn.2017-01.com.linbit:registrant-{number}"
+            with Initiator(("127.0.0.1", self.port), name, LOAD_ISID, timeout=START_LIMIT_S) as session:
+                session.login(TARGET)
+                while session.command(scsi.TEST_UNIT_READY).status != scsi.GOOD:
+                    pass
+                good(session, 0, 0, action_key=0x1000 + number)  # REGISTER
+                if own:
+                    good(session, 1, 5, key=0x1000)  # RESERVE
+                session.logout()
 
     def remove(self):
         """The temporary directory; not when the block failed, so that its log can be read."""

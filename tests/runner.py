@@ -6,6 +6,7 @@
   tools/test unit            unit tests
   tools/test system [NAME]   real clients against the real daemon; only tests whose name contains a NAME
   tools/test sanitize        unit and system tests, built with AddressSanitizer and UBSan (in build-san/)
+  tools/test tsan            what several workers do to the same blocks, built with ThreadSanitizer (in build-tsan/)
   tools/test tidy            clang-tidy over every file (minutes)
   tools/test clean-room      tools/demo and tools/test in a fresh Debian 12 root made by debootstrap (long)
 
@@ -37,6 +38,10 @@ SANITIZER_ENVIRONMENT = {
     "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1",
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
 }
+
+# What the ThreadSanitizer stage builds and runs: what the workers share, and no more, as it is slow to build.
+TSAN_TARGETS = ["itgtd", "tests/system/itgt-races"]
+TSAN_TESTS = ["test_concurrency", "test_persistence", "test_service.Workers", "test_service.Reload", "test_tmf"]
 
 
 @dataclass
@@ -97,7 +102,7 @@ def tail(log: str, lines: int = 60) -> None:
     say("\n".join((LOGS / log).read_text(errors="replace").split("\n")[-lines:]))
 
 
-def build(folder: str, options: list[str]) -> Result:
+def build(folder: str, options: list[str], targets: tuple[str, ...] = ()) -> Result:
     result = Result(f"build {folder}")
     name = folder.replace("/", "-")
     if not (ROOT / folder / "build.ninja").exists():
@@ -106,7 +111,7 @@ def build(folder: str, options: list[str]) -> Result:
             tail(f"{name}-setup.log")
             result.failed.append(f"meson setup {folder}")
             return result
-    if run(["ninja", "-C", folder], f"{name}-ninja.log", BUILD_SECONDS_MAX):
+    if run(["ninja", "-C", folder, *targets], f"{name}-ninja.log", BUILD_SECONDS_MAX):
         tail(f"{name}-ninja.log")
         result.failed.append(f"ninja -C {folder}")
         return result
@@ -203,6 +208,12 @@ def sanitize(names: list[str]) -> list[Result]:
     return [built, timed(unit, "build-san", environment), timed(system, "build-san", names, environment)]
 
 
+def tsan(names: list[str]) -> list[Result]:
+    options = ["-Db_sanitize=thread", "-Db_lundef=false", "-Doptimization=1"]
+    built = timed(build, "build-tsan", options, TSAN_TARGETS)
+    return [built] if built.failed else [built, timed(system, "build-tsan", names or TSAN_TESTS)]
+
+
 def tidy() -> Result:
     """clang-tidy over what build/ compiles. Generated files and headers of libraries are not ours."""
     result = Result("tidy")
@@ -255,11 +266,13 @@ def stages(command: str, names: list[str]) -> list[Result]:
         return with_build((system, "build", names))
     if command == "sanitize":
         return sanitize(names)
+    if command == "tsan":
+        return tsan(names)
     if command == "tidy":
         return with_build((tidy,))
     if command == "clean-room":
         return [timed(clean_room)]
-    return [timed(tree), *with_build((unit, "build"), (system, "build", [])), *sanitize([])]
+    return [timed(tree), *with_build((unit, "build"), (system, "build", [])), *sanitize([]), *tsan([])]
 
 
 def summary(results: list[Result]) -> int:
@@ -282,12 +295,12 @@ def summary(results: list[Result]) -> int:
 
 
 def main() -> int:
-    commands = ["all", "fast", "tree", "unit", "system", "sanitize", "tidy", "clean-room"]
+    commands = ["all", "fast", "tree", "unit", "system", "sanitize", "tsan", "tidy", "clean-room"]
     parser = argparse.ArgumentParser(
         prog="tools/test", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("command", nargs="?", default="all", choices=commands)
-    parser.add_argument("names", nargs="*", help="with system or sanitize: only tests whose name contains one")
+    parser.add_argument("names", nargs="*", help="with system, sanitize or tsan: only tests whose name contains one")
     arguments = parser.parse_args()
     return summary(stages(arguments.command, arguments.names))
 

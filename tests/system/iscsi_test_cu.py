@@ -62,14 +62,14 @@ def classify(test: str, log: str, status: int | None) -> tuple[str, str]:
     return "clean", ""
 
 
-def run_one(test: str, urls: list[str], timeout: float = TEST_SECONDS_MAX) -> Outcome:
-    """MultipathIO needs both paths; the others use the first."""
+def run_one(test: str, urls: list[str], timeout: float = TEST_SECONDS_MAX, preload: str = "") -> Outcome:
+    """MultipathIO needs both paths; the others use the first. `preload`: a library that mends a fault of the tool."""
     used = urls if ".MultipathIO." in test else urls[:1]
-    command = [TOOL, "--dataloss", "--normal", f"--test={test}", *used]
+    command = [TOOL, "--dataloss", "--allow-sanitize", "--normal", "--Verbose-scsi", f"--test={test}", *used]
     started = time.monotonic()
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-        env={**os.environ, "LC_ALL": "C"},
+        env={**os.environ, "LC_ALL": "C", **({"LD_PRELOAD": preload} if preload else {})},
     )
     status: int | None
     try:

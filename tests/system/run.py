@@ -138,7 +138,8 @@ def main() -> int:
         return 0
     reports = arguments.daemon.resolve().parent / "test-logs"
     reports.mkdir(parents=True, exist_ok=True)
-    sanitized = b"__asan_init" in arguments.daemon.read_bytes()
+    binary = arguments.daemon.read_bytes()
+    sanitized = b"__asan_init" in binary or b"__tsan_init" in binary
     environment = {**os.environ, "ITGTD": str(arguments.daemon.resolve()), "ITGT_REPORTS": str(reports),
                    "ITGTD_SANITIZED": str(int(sanitized)), "PYTHONDONTWRITEBYTECODE": "1"}
     # The longest first, so that the last one does not run alone for long.

@@ -16,10 +16,11 @@ START_SECONDS_MAX = 20.0
 STOP_SECONDS_MAX = 20.0
 # None of these may ever be in the log of a daemon, whatever the test did to it.
 BAD_IN_LOG = re.compile(
-    r"AddressSanitizer|LeakSanitizer|UndefinedBehavior|runtime error:|[Aa]ssertion|terminate called|Segmentation"
+    r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|UndefinedBehavior|runtime error:|[Aa]ssertion|terminate called|Segmentation"
 )
 SANITIZER_OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1:exitcode=99",
+    "TSAN_OPTIONS": f"exitcode=99:second_deadlock_stack=1:suppressions={pathlib.Path(__file__).parent.parent}/tsan.suppressions",
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1:exitcode=99",
 }
 
@@ -155,6 +156,19 @@ class Daemon:
     def wait(self, timeout: float = STOP_SECONDS_MAX) -> int:
         assert self.process is not None
         return self.process.wait(timeout)
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would: nothing is tidied up. start() starts it again with the same state_dir."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+        # The kernel ends the rings of a process after the process: until then its sockets listen, and reset who comes.
+        deadline = time.monotonic() + STOP_SECONDS_MAX
+        while any(self.answers(portal) for portal in self.portals):
+            if time.monotonic() > deadline:
+                raise DaemonError("the portals of a killed itgtd still answer")
+            time.sleep(0.02)
 
     def stop(self) -> None:
         """SIGTERM, then everything that must be true of an end: status 0, in time, and a clean log."""

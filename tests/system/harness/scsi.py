@@ -50,3 +50,59 @@ def request_sense(length: int = 252, descriptor: bool = False) -> bytes:
 
 def mode_sense_6(page: int, length: int = 255) -> bytes:
     return bytes([0x1A, 0, page, 0, length, 0])
+
+
+def mode_sense_10(page: int, length: int = 4096, subpage: int = 0, control: int = 0) -> bytes:
+    return struct.pack(">BBBBBBBHB", 0x5A, 0, control << 6 | page, subpage, 0, 0, 0, length, 0)
+
+
+def log_sense(page: int, subpage: int = 0, length: int = 4096, control: int = 1) -> bytes:
+    return struct.pack(">BBBBBBBHB", 0x4D, 0, control << 6 | page, subpage, 0, 0, 0, length, 0)
+
+
+def service_action_in_16(action: int, length: int, lba: int = 0) -> bytes:
+    return struct.pack(">BBQIBB", 0x9E, action, lba, length, 0, 0)
+
+
+def maintenance_in(action: int, length: int, byte_2: int = 0) -> bytes:
+    return struct.pack(">BBBBBBIBB", 0xA3, action, byte_2, 0, 0, 0, length, 0, 0)
+
+
+def mode_select_10(length: int, save: bool = False) -> bytes:
+    """The pages are in the format of the standard (PF)."""
+    return struct.pack(">BBBBBBBHB", 0x55, 0x10 | int(save), 0, 0, 0, 0, 0, length, 0)
+
+
+def persistent_reserve_in(action: int, length: int = 4096) -> bytes:
+    return struct.pack(">BBBBBBBHB", 0x5E, action, 0, 0, 0, 0, 0, length, 0)
+
+
+def persistent_reserve_out(action: int, kind: int = 0, length: int = 24) -> bytes:
+    """kind: the type of reservation; the scope is the logical unit."""
+    return struct.pack(">BBBBBIB", 0x5F, action, kind, 0, 0, length, 0)
+
+
+def reservation_list(key: int = 0, action_key: int = 0, flags: int = 0) -> bytes:
+    """The parameter list of PERSISTENT RESERVE OUT; flags: SPEC_I_PT 8, ALL_TG_PT 4, APTPL 1."""
+    return struct.pack(">QQIBBH", key, action_key, 0, flags, 0, 0)
+
+
+def keys_of(data: bytes) -> tuple[int, list[int]]:
+    """PRGENERATION and the keys of READ KEYS."""
+    generation, length = struct.unpack(">II", data[:8])
+    return generation, [struct.unpack(">Q", data[8 + at : 16 + at])[0] for at in range(0, length, 8)]
+
+
+def compare_and_write(lba: int, blocks: int, flags: int = 0) -> bytes:
+    return struct.pack(">BBQBBBBBB", 0x89, flags, lba, 0, 0, 0, blocks, 0, 0)
+
+
+def supported(session, lun: int = 0) -> dict[tuple[int, int | None], int]:
+    """What REPORT SUPPORTED OPERATION CODES lists: (operation code, service action or None) and the CDB's length."""
+    task = session.command(maintenance_in(0x0C, 16384), read=16384, lun=lun)
+    assert task.status == GOOD, task.sense_code
+    found = {}
+    for at in range(4, len(task.data), 8):
+        opcode, _, action, _, flags, length = struct.unpack(">BBHBBH", task.data[at : at + 8])
+        found[opcode, action if flags & 1 else None] = length
+    return found
