@@ -12,26 +12,13 @@
 #include <filesystem>
 #include <utility>
 
+#include "base/descriptor.h"
+
 namespace itgtd::target {
 namespace {
 
 constexpr mode_t kFileMode = 0600;
 constexpr mode_t kDirectoryMode = 0700;
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  [[nodiscard]] int get() const { return fd_; }
-  [[nodiscard]] bool ok() const { return fd_ >= 0; }
-
- private:
-  int fd_;
-};
 
 Error failed(std::string_view verb, const std::string& path) {
   return {errno, fmt::format("cannot {} \"{}\"", verb, path)};

@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "base/descriptor.h"
 #include "target/backend/block_queue.h"
 #include "target/backend/uring_file.h"
 
@@ -25,21 +26,6 @@ using Thin = MediumOptions::Thin;
 // Where neither the kernel nor the device tells: a page suits everything that has direct I/O at all.
 constexpr uint32_t kCautiousAlignment = 4096;
 constexpr uint32_t kFilePhysicalBytes = 4096;
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  [[nodiscard]] int get() const { return fd_; }
-  int release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
 
 std::string parent_of(const std::string& path) {
   const auto parent = std::filesystem::path(path).parent_path();

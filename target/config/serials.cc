@@ -13,6 +13,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/descriptor.h"
 #include "target/config/syntax.h"
 #include "target/config/text.h"
 
@@ -25,21 +26,6 @@ constexpr std::string_view kHeader = "itgtd serials 1";
 constexpr int kAttemptsMax = 8;
 
 using Serials = std::map<std::string, std::string>;  // key -> serial
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  [[nodiscard]] int get() const { return fd_; }
-  [[nodiscard]] bool ok() const { return fd_ >= 0; }
-
- private:
-  int fd_;
-};
 
 Error failed(std::string_view what, const std::string& path) {
   return {errno, fmt::format("{} {}", what, path)};
