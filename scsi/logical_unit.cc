@@ -93,12 +93,29 @@ Decision on_capacity_change(const LuState& state, uint64_t block_count) {
   return decision;
 }
 
-Decision on_condition_change(const LuState& state, LuCondition condition) {
+Decision on_medium_attached(const LuState& state, LuCondition condition, uint64_t block_count,
+                            const ThinUsage& usage) {
   LuState next = state;
-  if (!is_being_rewritten(state.condition) && !is_left_unfinished(state.condition)) {
-    next.condition = condition;
+  next.condition = condition;
+  next.block_count = block_count;
+  next.thin_usage = usage;
+  Decision decision = publish(state, next);
+  // SPC-4 annex F 28h/00h: whatever was known of it before may be another medium's.
+  decision.unit_attentions.push_back(
+      {UnitAttentionRaise::Scope::all, 0, Asc::not_ready_to_ready_medium_may_have_changed});
+  return decision;
+}
+
+Decision on_write_cache_configured(const LuState& state, bool write_cache) {
+  LuState next = state;
+  next.write_cache = write_cache;
+  next.write_cache_default = write_cache;
+  Decision decision = publish(state, next);
+  // SPC-4 §6.9: a change of mode parameters is told to all whom nobody asked.
+  if (decision.state) {
+    decision.unit_attentions.push_back({UnitAttentionRaise::Scope::all, 0, Asc::mode_parameters_changed});
   }
-  return publish(state, next);
+  return decision;
 }
 
 }  // namespace itgtd::scsi

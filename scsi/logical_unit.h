@@ -154,8 +154,10 @@ Decision on_logical_unit_reset(const LuState& state, NexusId nexus);
 Decision on_nexus_loss(const LuState& state, NexusId nexus);
 /// The medium has this many blocks now: CAPACITY DATA HAS CHANGED for all.
 Decision on_capacity_change(const LuState& state, uint64_t block_count);
-/// The backend came or went. What a FORMAT UNIT or SANITIZE left behind, or still does, outlasts that: it
-/// notices by itself.
-Decision on_condition_change(const LuState& state, LuCondition condition);
+/// The device of a unit that had none is there, and the unit is in `condition` from now on.
+Decision on_medium_attached(const LuState& state, LuCondition condition, uint64_t block_count,
+                            const ThinUsage& usage);
+/// The configuration says otherwise than before whether WCE is set: for now and by default.
+Decision on_write_cache_configured(const LuState& state, bool write_cache);
 
 }  // namespace itgtd::scsi

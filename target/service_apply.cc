@@ -303,15 +303,7 @@ void Service::carry_out(const config::ChangeLun& step, Done done) {
   Lun& lun = targets_.at(step.target).luns.at(step.wanted.id);
   lun.config = step.wanted;
   const auto decide = [write_cache = step.wanted.write_cache](const scsi::LuState& state) {
-    scsi::LuState next = state;
-    next.write_cache = write_cache;
-    next.write_cache_default = write_cache;
-    scsi::Decision decision = scsi::publish(state, next);
-    if (decision.state) {
-      decision.unit_attentions.push_back(
-          {scsi::UnitAttentionRaise::Scope::all, 0, scsi::Asc::mode_parameters_changed});
-    }
-    return decision;
+    return scsi::on_write_cache_configured(state, write_cache);
   };
   writer_.change(lun.key, decide, std::move(done));
 }
@@ -339,17 +331,11 @@ void Service::attach(Target& target, Lun& lun, std::shared_ptr<backend::Medium> 
   message.geometry = lun.medium->geometry();
   message.medium = lun.medium;
   coordinator_.broadcast(std::move(message), {});
-  writer_.change(lun.key, [blocks, condition = lun.condition,
-                           usage = lun.medium->thin_usage()](const scsi::LuState& state) {
-    scsi::LuState next = state;
-    next.condition = condition;
-    next.block_count = blocks;
-    next.thin_usage = usage;
-    scsi::Decision decision = scsi::publish(state, next);
-    decision.unit_attentions.push_back(
-        {scsi::UnitAttentionRaise::Scope::all, 0, scsi::Asc::not_ready_to_ready_medium_may_have_changed});
-    return decision;
-  });
+  const auto decide = [blocks, condition = lun.condition,
+                       usage = lun.medium->thin_usage()](const scsi::LuState& state) {
+    return scsi::on_medium_attached(state, condition, blocks, usage);
+  };
+  writer_.change(lun.key, decide);
   log::info("{} LUN {}: {} is there, {} blocks of {} bytes", target.config.name, lun.config.id,
             lun.config.path, blocks, lun.config.block_size);
 }

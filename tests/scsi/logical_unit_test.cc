@@ -70,12 +70,32 @@ TEST(LuDecision, CapacityChangeTellsAll) {
   EXPECT_EQ(grown.unit_attentions[0].asc, Asc::capacity_data_has_changed);
 }
 
-TEST(LuDecision, ConditionChange) {
+TEST(LuDecision, AMediumThatIsAttachedIsAnotherOneForAll) {
   LuState state;
-  EXPECT_FALSE(on_condition_change(state, LuCondition::ready).state);
-  const Decision gone = on_condition_change(state, LuCondition::not_ready);
-  ASSERT_TRUE(gone.state);
-  EXPECT_EQ(gone.state->condition, LuCondition::not_ready);
+  state.condition = LuCondition::not_ready;
+  ThinUsage usage;
+  usage.known = true;
+  const Decision decision = on_medium_attached(state, LuCondition::sanitize_failed, 77, usage);
+  ASSERT_TRUE(decision.state);
+  EXPECT_EQ(decision.state->condition, LuCondition::sanitize_failed);
+  EXPECT_EQ(decision.state->block_count, 77U);
+  EXPECT_EQ(decision.state->thin_usage, usage);
+  ASSERT_EQ(decision.unit_attentions.size(), 1U);
+  EXPECT_EQ(decision.unit_attentions[0].scope, UnitAttentionRaise::Scope::all);
+  EXPECT_EQ(decision.unit_attentions[0].asc, Asc::not_ready_to_ready_medium_may_have_changed);
+}
+
+TEST(LuDecision, AWriteCacheThatIsConfiguredAnewIsTold) {
+  const LuState state;
+  const Decision off = on_write_cache_configured(state, false);
+  ASSERT_TRUE(off.state);
+  EXPECT_FALSE(off.state->write_cache);
+  EXPECT_FALSE(off.state->write_cache_default);
+  ASSERT_EQ(off.unit_attentions.size(), 1U);
+  EXPECT_EQ(off.unit_attentions[0].asc, Asc::mode_parameters_changed);
+  const Decision same = on_write_cache_configured(*off.state, false);
+  EXPECT_FALSE(same.state);
+  EXPECT_TRUE(same.unit_attentions.empty());
 }
 
 }  // namespace
