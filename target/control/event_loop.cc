@@ -39,12 +39,75 @@ struct EventLoop::Impl {
   }
 };
 
+/// What a subscription and the loop's operation share.
+struct Subscription::Impl {
+  explicit Impl(asio::io_context& io) : timer(io), descriptor(io) {}
+  ~Impl() {
+    if (descriptor.is_open()) descriptor.release();  // the descriptor is the caller's
+  }
+  asio::steady_timer timer;
+  asio::posix::stream_descriptor descriptor;
+  std::function<void()> action;
+  bool cancelled = false;
+
+  static void wait(const std::shared_ptr<Impl>& impl, asio::posix::stream_descriptor::wait_type type) {
+    impl->descriptor.async_wait(type, [impl, type](const boost::system::error_code& error) {
+      if (error || impl->cancelled) return;
+      const std::function<void()> action = impl->action;  // it may end the subscription that holds it
+      action();
+      if (!impl->cancelled) wait(impl, type);
+    });
+  }
+  static Subscription watch(asio::io_context& io, int fd, asio::posix::stream_descriptor::wait_type type,
+                            std::function<void()> action) {
+    auto impl = std::make_shared<Impl>(io);
+    impl->descriptor.assign(fd);
+    impl->action = std::move(action);
+    wait(impl, type);
+    return Subscription(std::move(impl));
+  }
+};
+
+Subscription& Subscription::operator=(Subscription&& other) noexcept {
+  if (this == &other) return *this;
+  reset();
+  impl_ = std::move(other.impl_);
+  return *this;
+}
+
+void Subscription::reset() {
+  if (!impl_) return;
+  impl_->cancelled = true;
+  impl_->timer.cancel();
+  if (impl_->descriptor.is_open()) impl_->descriptor.release();
+  impl_.reset();
+}
+
 EventLoop::EventLoop() : impl_(std::make_unique<Impl>()) {}
 EventLoop::~EventLoop() = default;
 
 void EventLoop::watch(int fd, std::function<void()> on_readable) {
   impl_->wait(
       *impl_->watches.emplace_back(std::make_unique<Impl::Watch>(impl_->io, fd, std::move(on_readable))));
+}
+
+Subscription EventLoop::watch_readable(int fd, std::function<void()> on_readable) {
+  return Subscription::Impl::watch(impl_->io, fd, asio::posix::stream_descriptor::wait_read,
+                                   std::move(on_readable));
+}
+
+Subscription EventLoop::watch_writable(int fd, std::function<void()> on_writable) {
+  return Subscription::Impl::watch(impl_->io, fd, asio::posix::stream_descriptor::wait_write,
+                                   std::move(on_writable));
+}
+
+Subscription EventLoop::timer(std::chrono::milliseconds delay, std::function<void()> action) {
+  auto impl = std::make_shared<Subscription::Impl>(impl_->io);
+  impl->timer.expires_after(delay);
+  impl->timer.async_wait([impl, action = std::move(action)](const boost::system::error_code& error) {
+    if (!error && !impl->cancelled) action();
+  });
+  return Subscription(std::move(impl));
 }
 
 void EventLoop::on_signals(const std::vector<int>& signals, std::function<void(int)> on_signal) {

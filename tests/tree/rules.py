@@ -15,13 +15,14 @@ LAYERS = {
     "target/backend/": ("target/backend/", "net/", "scsi/"),
     "target/config/": ("target/config/", "scsi/"),
     "target/control/": ("target/control/", "target/config/"),
-    "target/": ("target/", "net/", "scsi/", "version.h"),
+    "target/": ("target/", "ha/", "net/", "scsi/", "version.h"),
     "ha/core/": ("ha/core/",),
-    "ha/adapters/": ("ha/adapters/", "ha/core/"),
-    "ha/": ("ha/",),
+    # The control thread's loop is all that the cluster uses of the target.
+    "ha/adapters/": ("ha/adapters/", "ha/core/", "target/control/"),
+    "ha/": ("ha/", "target/control/", "version.h"),
     "bench/": ("bench/", "net/", "scsi/", "target/iscsi/", "version.h"),
     "tests/": ("",),
-    "tools/": ("tools/", "target/config/", "target/control/", "version.h"),
+    "tools/": ("tools/", "ha/adapters/", "ha/core/", "target/config/", "target/control/", "version.h"),
 }
 
 # Each third-party header has one home. Tests may include anything.
@@ -33,8 +34,9 @@ THIRD_PARTY = (
     (r"CLI/", ("target/main.cc", "bench/main.cc", "tools/")),
     (r"openssl/", ("base/", "target/iscsi/chap")),
     (r"fmt/", ("base/", "net/", "target/", "ha/", "bench/", "tools/")),
-    (r"nlohmann/", ("target/control/", "target/daemon", "ha/runtime", "ha/adapters/", "bench/", "tools/")),
-    (r"systemd/", ("target/main.cc", "target/daemon", "target/notify", "target/control/")),
+    (r"nlohmann/", ("target/control/", "target/daemon", "ha/runtime", "ha/status", "ha/history", "ha/adapters/", "bench/",
+                     "tools/")),
+    (r"systemd/", ("target/main.cc", "target/daemon", "target/listener_store", "target/control/")),
     (r"isa-l", ("base/",)),
     (r"benchmark/", ("bench/",)),
     (r"corosync/|netlink/|nftables/", ("ha/adapters/",)),
