@@ -1,8 +1,10 @@
 #include "net/socket.h"
 
 #include <fmt/format.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -99,6 +101,16 @@ void tune_connection(int fd) {
     set(fd, SOL_SOCKET, SO_SNDBUF, kSocketBufferBytes);
   }
   set(fd, SOL_SOCKET, SO_RCVBUFFORCE, kSocketBufferBytes);
+}
+
+int unsent_bytes(int fd) {
+  int bytes = 0;
+  return ::ioctl(fd, SIOCOUTQNSD, &bytes) == 0 ? bytes : 0;
+}
+
+void reset_on_close(int fd) {
+  const linger at_once{1, 0};
+  ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
 }
 
 }  // namespace itgtd::net

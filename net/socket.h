@@ -19,4 +19,10 @@ Result<Address> peer_address(int fd);
 /// the system allows.
 void tune_connection(int fd);
 
+/// Bytes that were given to the socket and have not been sent for the first time. 0 when it can't be told.
+int unsent_bytes(int fd);
+
+/// From now on closing the socket drops what is queued in it and resets the connection.
+void reset_on_close(int fd);
+
 }  // namespace itgtd::net

@@ -21,6 +21,8 @@ enum class Tag : uint16_t {
   identifying_text = 3,
   saved_mode_pages = 4,
   condition = 5,
+  failover = 6,
+  registrant_attentions = 7,
 };
 
 /// Why the medium can't be used, in the section `condition`.
@@ -51,6 +53,23 @@ struct RegistrantHeader {
 };
 static_assert(WireStruct<RegistrantHeader> && sizeof(RegistrantHeader) == 18);
 static_assert(kInitiatorNameBytesMax <= 0xFF);
+
+/// What of the reservations only a failover keeps.
+struct FailoverSection {
+  be32 generation;
+  uint8_t persist;
+};
+static_assert(WireStruct<FailoverSection> && sizeof(FailoverSection) == 5);
+
+/// What waits for one port; the name follows.
+struct AttentionHeader {
+  uint8_t kinds;  ///< a bit for each of kRegistrantAttentions
+  uint8_t isid[6];
+  uint8_t name_bytes;
+};
+static_assert(WireStruct<AttentionHeader> && sizeof(AttentionHeader) == 8);
+static_assert(kRegistrantAttentions.size() <= 8);
+static_assert(sizeof(RegistrantHeader) + sizeof(AttentionHeader) == 18 + 8);  // kSnapshotBytesMax
 
 // Writing.
 
@@ -86,6 +105,30 @@ Snapshot reservations_section(const PersistentReservations& reservations) {
     one.name_bytes = static_cast<uint8_t>(registrant.port.name.size());
     append(section, bytes_of(one));
     append(section, as_bytes(registrant.port.name));
+  }
+  return section;
+}
+
+Snapshot failover_section(const PersistentReservations& reservations) {
+  FailoverSection section{};
+  section.generation.set(reservations.generation);
+  section.persist = reservations.persist ? 1 : 0;
+  Snapshot bytes;
+  append(bytes, bytes_of(section));
+  return bytes;
+}
+
+Snapshot attentions_section(const RegistrantAttentions& attentions) {
+  Snapshot section;
+  for (const RegistrantAttentions::Pending& pending : attentions.all()) {
+    AttentionHeader header{};
+    for (size_t kind = 0; kind < pending.kinds.size(); ++kind) {
+      if (pending.kinds[kind].waits) header.kinds = static_cast<uint8_t>(header.kinds | 1U << kind);
+    }
+    std::ranges::copy(pending.port.isid, header.isid);
+    header.name_bytes = static_cast<uint8_t>(pending.port.name.size());
+    append(section, bytes_of(header));
+    append(section, as_bytes(pending.port.name));
   }
   return section;
 }
@@ -185,6 +228,39 @@ Result<void> read_reservations(ConstBytes section, LuState& state) {
   return {};
 }
 
+/// Behind the reservations: sections are in the order of their tags.
+Result<void> read_failover(ConstBytes section, LuState& state) {
+  const Error wrong = damaged("its reservations");
+  if (section.size() != sizeof(FailoverSection)) return wrong;
+  const auto content = load<FailoverSection>(section);
+  if (content.persist > 1) return wrong;
+  PersistentReservations reservations;
+  if (state.reservations != nullptr) reservations = *state.reservations;
+  reservations.generation = content.generation.get();
+  reservations.persist = content.persist != 0;
+  state.reservations = std::make_shared<const PersistentReservations>(std::move(reservations));
+  return {};
+}
+
+Result<void> read_attentions(ConstBytes section, RegistrantAttentions& attentions) {
+  const Error wrong = damaged("its unit attentions");
+  Reader reader(section);
+  while (!reader.empty()) {
+    const auto header = reader.take<AttentionHeader>();
+    if (!header || header->kinds >> kRegistrantAttentions.size() != 0) return wrong;
+    const auto name = reader.take(header->name_bytes);
+    if (!name || !is_initiator_name(as_text(*name))) return wrong;
+    RegistrantAttentions::Pending pending;
+    pending.port.name = as_text(*name);
+    std::ranges::copy(header->isid, pending.port.isid.begin());
+    for (size_t kind = 0; kind < pending.kinds.size(); ++kind) {
+      pending.kinds[kind].waits = (header->kinds >> kind & 1) != 0;
+    }
+    if (!attentions.add(std::move(pending))) return wrong;
+  }
+  return {};
+}
+
 Result<void> read_condition(ConstBytes section, LuState& state) {
   const uint8_t code = section.size() == 1 ? std::to_integer<uint8_t>(section[0]) : 0;
   if (code < static_cast<uint8_t>(Unfinished::format) ||
@@ -203,7 +279,8 @@ Result<void> read_bytes(ConstBytes section, std::vector<std::byte>& to) {
   return {};
 }
 
-Result<void> read_section(uint16_t tag, ConstBytes section, LuState& state) {
+Result<void> read_section(uint16_t tag, ConstBytes section, LuState& state,
+                          RegistrantAttentions& attentions) {
   switch (static_cast<Tag>(tag)) {
     case Tag::reservations:
       return read_reservations(section, state);
@@ -215,18 +292,33 @@ Result<void> read_section(uint16_t tag, ConstBytes section, LuState& state) {
       return read_bytes(section, state.saved_mode_pages);
     case Tag::condition:
       return read_condition(section, state);
+    case Tag::failover:
+      return read_failover(section, state);
+    case Tag::registrant_attentions:
+      return read_attentions(section, attentions);
   }
   return Error{0, "section " + std::to_string(tag) +
                       " of what was kept of the logical unit is unknown to "
                       "this program: a later one wrote it"};
 }
 
+/// SPC-4 §5.12, Preserving persistent reservations and registrations.
+void drop_what_power_loss_ends(LuState& state) {
+  PersistentReservations kept = *state.reservations;
+  kept.generation = 0;
+  state.reservations.reset();
+  if (kept.persist && !kept.registrants.empty()) {
+    state.reservations = std::make_shared<const PersistentReservations>(std::move(kept));
+  }
+}
+
 }  // namespace
 
-std::vector<std::byte> snapshot(const LuState& state) {
+std::vector<std::byte> snapshot(const LuState& state, const RegistrantAttentions* attentions) {
   Snapshot bytes;
+  const bool of_group = attentions != nullptr;
   const PersistentReservations* reservations = state.reservations.get();
-  if (reservations != nullptr && reservations->persist && !reservations->registrants.empty()) {
+  if (reservations != nullptr && (reservations->persist || of_group) && !reservations->registrants.empty()) {
     append_section(bytes, Tag::reservations, reservations_section(*reservations));
   }
   append_section(bytes, Tag::identifying_information, state.identifying_information);
@@ -236,10 +328,14 @@ std::vector<std::byte> snapshot(const LuState& state) {
     const auto code = static_cast<std::byte>(*what);
     append_section(bytes, Tag::condition, {&code, 1});
   }
+  if (of_group && reservations != nullptr && *reservations != PersistentReservations{}) {
+    append_section(bytes, Tag::failover, failover_section(*reservations));
+  }
+  if (of_group) append_section(bytes, Tag::registrant_attentions, attentions_section(*attentions));
   return bytes;
 }
 
-Result<void> restore(ConstBytes bytes, LuState& state) {
+Result<void> restore(ConstBytes bytes, LuState& state, RegistrantAttentions* attentions) {
   if (bytes.empty()) return {};
   Reader reader(bytes);
   const auto version = reader.take<be16>();
@@ -249,6 +345,7 @@ Result<void> restore(ConstBytes bytes, LuState& state) {
                         ", which this program does not know"};
   }
   LuState restored = state;
+  RegistrantAttentions restored_attentions;
   uint16_t last_tag = 0;
   do {
     const auto header = reader.take<SectionHeader>();
@@ -258,8 +355,13 @@ Result<void> restore(ConstBytes bytes, LuState& state) {
     const uint16_t tag = header->tag.get();
     if (tag <= last_tag) return damaged("its sections are out of order");
     last_tag = tag;
-    if (auto read = read_section(tag, *section, restored); !read) return read;
+    if (auto read = read_section(tag, *section, restored, restored_attentions); !read) return read;
   } while (!reader.empty());
+  if (attentions != nullptr) {
+    *attentions = std::move(restored_attentions);
+  } else if (restored.reservations != state.reservations) {
+    drop_what_power_loss_ends(restored);
+  }
   state = std::move(restored);
   return {};
 }

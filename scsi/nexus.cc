@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "scsi/registrant_attentions.h"
 
 namespace itgtd::scsi {
 namespace {
@@ -66,6 +67,9 @@ std::optional<Asc> Nexus::take(uint16_t lun) {
   const Asc oldest = queue.entries[0];
   std::shift_left(queue.entries.begin(), queue.entries.begin() + queue.count, 1);
   if (--queue.count == 0) clear(lun);
+  if (const LogicalUnit* lu = find(lun); lu != nullptr && is_registrant_attention(oldest)) {
+    told_.push_back({lun, oldest, lu->state->generation});
+  }
   return oldest;
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.h"
@@ -36,6 +37,16 @@ class Nexus {
   [[nodiscard]] bool pending(uint16_t lun) const { return ((pending_[lun / 64] >> (lun % 64)) & 1) != 0; }
   /// Takes the one to be told next: an event, or else the oldest.
   std::optional<Asc> take(uint16_t lun);
+  /// A unit attention about reservations that was taken, and of which generation of the unit's state.
+  struct Told {
+    uint16_t lun = 0;
+    Asc asc = Asc::none;
+    uint64_t generation = 0;
+  };
+  /// True exactly when take_told() has something to give.
+  [[nodiscard]] bool has_told() const { return !told_.empty(); }
+  /// Those of scsi/registrant_attentions.h that were taken since the last call.
+  [[nodiscard]] std::vector<Told> take_told() { return std::exchange(told_, {}); }
   /// Forgets what waits for `lun`: it was removed, or is another one now.
   void clear(uint16_t lun);
   /// Takes REPORTED LUNS DATA HAS CHANGED off every LUN: REPORT LUNS was answered. SPC-4 §6.33.
@@ -79,6 +90,7 @@ class Nexus {
   std::optional<uint16_t> echo_lun_;                      ///< through which the echo buffer was written
   std::vector<std::byte> echo_;
   CopyResults copies_;
+  std::vector<Told> told_;
 };
 
 }  // namespace itgtd::scsi

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/random.h"
+#include "net/socket.h"
 
 namespace itgtd::target {
 namespace {
@@ -125,6 +126,8 @@ void Connection::on_data() {
 
 bool Connection::may_receive() {
   if (receive_in_flight_ || announced_ || fail_after_send_) return false;
+  // The initiator has nothing to say before the login is answered, but may go; that is what is waited for.
+  if (state_ == State::opening) return !receiver_.in_pdu() && !receiver_.writable().empty();
   if (state_ != State::login && state_ != State::full_feature) return false;
   // What a command in flight still needs is its data; then there is nothing left to wait for.
   if (draining_ && (!session_ || session_->in_flight() == 0)) return false;
@@ -228,7 +231,8 @@ void Connection::on_session_opened(Key target, const scsi::LunMap* luns, scsi::N
   login_text_ = {};
   state_ = State::full_feature;
   last_received_ = now;
-  parse();  // what came behind the last login request
+  // A receive that is under way has the buffer, which is empty then: see may_receive().
+  if (!receive_in_flight_) parse();  // what came behind the last login request
 }
 
 void Connection::on_session_refused(iscsi::LoginStatus status) {
@@ -288,7 +292,7 @@ void Connection::gather() {
 }
 
 void Connection::start_send(Instant now) {
-  if (send_in_flight_ || state_ == State::closing) return;
+  if (send_in_flight_ || muted_ || state_ == State::closing) return;
   gather();
   if (send_piece_count_ == 0) return;
   send_message_.msg_iov = send_pieces_.data();
@@ -350,7 +354,7 @@ void Connection::pump(Instant now) {
   }
   if (parse_paused_ && !session_->congested()) parse();
   start_send(now);
-  const bool last_words = fail_after_send_ || announced_ || (draining_ && !session_) ||
+  const bool last_words = fail_after_send_ || (announced_ && !stays_open_) || (draining_ && !session_) ||
                           (session_ && session_->ending() == iscsi::Ending::after_send);
   if (last_words && everything_sent()) {
     close("");
@@ -375,6 +379,7 @@ void Connection::drain() {
 }
 
 void Connection::close_announced(std::string_view reason) {
+  stays_open_ = false;
   if (state_ == State::closing || announced_) return;
   if (!session_) {
     close(reason);
@@ -385,6 +390,33 @@ void Connection::close_announced(std::string_view reason) {
   // RFC 7143 §11.9.1, event 3: all connections of the session are dropped; it may come back after Parameter2
   // seconds (0) for Parameter3 seconds.
   session_->send_async(iscsi::AsyncEvent::session_dropped, 0, 0, session_->parameters().default_time2retain);
+}
+
+void Connection::announce_end() {
+  if (state_ == State::closing || announced_) return;
+  close_announced("");
+  stays_open_ = true;
+}
+
+bool Connection::announcement_sent() {
+  return state_ == State::closing || (everything_sent() && net::unsent_bytes(start_.fd) == 0);
+}
+
+void Connection::end_silently() {
+  net::reset_on_close(start_.fd);
+  if (state_ != State::closing) {
+    state_ = State::closing;
+    if (session_) session_->shut_down();
+  }
+  // No shutdown: it would send what is queued, and a FIN behind it.
+  if (receive_in_flight_) context_.ring.cancel({net::OpKind::receive, start_.slot});
+  if (send_in_flight_) context_.ring.cancel({net::OpKind::send, start_.slot});
+}
+
+void Connection::set_muted(bool muted, Instant now) {
+  muted_ = muted;
+  // What the initiator could not be asked, or told, is no fault of its.
+  if (!muted) last_received_ = last_sent_ = now;
 }
 
 void Connection::on_shut_down() {
@@ -398,7 +430,7 @@ bool Connection::finished() const {
 
 Instant Connection::next_deadline() const {
   if (state_ == State::login || state_ == State::opening) return accepted_ + kLoginTime;
-  if (state_ == State::closing) return Instant::max();
+  if (state_ == State::closing || muted_ || stays_open_) return Instant::max();
   Instant deadline = is_discovery() ? last_received_ + kDiscoveryIdle : nop_due();
   if (session_->nop_in_outstanding()) deadline = nop_answer_due();
   return send_in_flight_ ? std::min(deadline, last_sent_ + kSendStallTime) : deadline;
@@ -419,7 +451,7 @@ bool Connection::is_discovery() const {
 }
 
 void Connection::on_timer(Instant now) {
-  if (state_ == State::closing) return;
+  if (state_ == State::closing || muted_ || stays_open_) return;
   if (state_ != State::full_feature) {
     if (now >= accepted_ + kLoginTime) close("no complete login within 15 s");
     return;

@@ -88,6 +88,16 @@ class Connection : public ListLink<DirtyTag>, public ListLink<TargetTag>, public
   void drain();
   /// Tells the initiator that the session ends, and closes when that has left.
   void close_announced(std::string_view reason);
+  /// Tells the initiator that the session ends, and takes nothing more; the socket stays open until close()
+  /// or end_silently().
+  void announce_end();
+  /// What was queued when it was called, announce_end()'s message too, has left the socket.
+  [[nodiscard]] bool announcement_sent();
+  /// Ends the connection without another byte: what is queued is dropped, and the socket vanishes with a
+  /// reset, which a closed gate keeps from the initiator.
+  void end_silently();
+  /// While muted nothing is sent, and no answer of the initiator is waited for.
+  void set_muted(bool muted, Instant now);
   /// When the worker should call on_timer().
   [[nodiscard]] Instant next_deadline() const;
 
@@ -151,6 +161,8 @@ class Connection : public ListLink<DirtyTag>, public ListLink<TargetTag>, public
   bool parse_paused_ = false;  ///< bytes are here that the session can't take now
   bool draining_ = false;      ///< the daemon stops: commands in flight finish, nothing else is taken
   bool announced_ = false;     ///< the Async Message of the end has been queued
+  bool stays_open_ = false;    ///< announced, but somebody else closes it
+  bool muted_ = false;
 
   msghdr receive_message_{};
   std::array<iovec, 2> receive_pieces_{};

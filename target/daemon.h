@@ -41,6 +41,7 @@ class Daemon {
   void on_message(const DecideUpdate& message) { writer_->on_update(message); }
   void on_message(const BreakTokens& message) { writer_->on_break_tokens(message); }
   void on_message(const Manage& message) { task_management_->start(message); }
+  void on_message(const AttentionTold& message) { writer_->on_told(message); }
   void on_message(const Stopped& message);
   void on_started();
   void on_signal(int number);

@@ -50,6 +50,14 @@ inline constexpr uint32_t kLoginSegmentMax = 8192;
 
 /// From accept to the full feature phase, in total: slow logins hold no slot. LIO: 15 s.
 inline constexpr std::chrono::seconds kLoginTime{15};
+/// Logins that wait for their group to be served by this node: others must still be able to log in.
+inline constexpr size_t kParkedLoginsMax = kLoginsPendingMax / 2;
+/// How long one waits: initiators give up after 15 s (open-iscsi), and a new attempt may find another node.
+inline constexpr std::chrono::seconds kParkedLoginTime{10};
+static_assert(kParkedLoginTime < kLoginTime);
+/// How long the Async Messages of a group that is handed over may take to leave, if draining took all the
+/// time that there was.
+inline constexpr std::chrono::milliseconds kAnnounceTime{200};
 /// A silent initiator is asked after this time whether it lives (NOP-In) ...
 inline constexpr std::chrono::seconds kIdleBeforeNop{10};
 /// ... and has this long to answer, or to read what was sent to it.

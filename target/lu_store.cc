@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -78,6 +79,10 @@ Error bad_name(std::string_view name) {
 
 }  // namespace
 
+std::string stored_name(const std::array<uint8_t, 16>& naa) {
+  return fmt::format("{:02x}", fmt::join(naa, ""));
+}
+
 LuStore::~LuStore() = default;
 
 FileLuStore::FileLuStore(std::string directory) : directory_(std::move(directory)) {
@@ -124,6 +129,20 @@ Result<std::optional<LuStore::Value>> FileLuStore::load(std::string_view name) {
   if (*slot) value = std::exchange((*slot)->payload, {});
   newest_.insert_or_assign(std::string(name), std::move(*slot));
   return value;
+}
+
+Result<std::vector<std::string>> FileLuStore::names() const {
+  std::vector<std::string> names;
+  std::error_code error;
+  std::filesystem::directory_iterator files(units_, error);
+  if (error == std::errc::no_such_file_or_directory) return names;
+  for (; !error && files != std::filesystem::directory_iterator(); files.increment(error)) {
+    const std::filesystem::path& path = files->path();
+    if (path.extension() == ".state" && is_name(path.stem().string())) names.push_back(path.stem().string());
+  }
+  if (error) return Error{error.value(), fmt::format("cannot read directory \"{}\"", units_)};
+  std::ranges::sort(names);
+  return names;
 }
 
 void FileLuStore::save(std::string_view name, ConstBytes bytes, SaveDone done) {

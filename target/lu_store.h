@@ -1,6 +1,7 @@
 // Where what must survive of logical units is kept: an interface, and files.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <map>
 #include <optional>
@@ -13,6 +14,10 @@
 #include "target/slot_format.h"
 
 namespace itgtd::target {
+
+/// The name of a logical unit in its store, by its NAA designator: WWIDs are unique in a configuration, and
+/// equal on every node.
+[[nodiscard]] std::string stored_name(const std::array<uint8_t, 16>& naa);
 
 /// Where what must survive of a logical unit is kept. Control thread.
 class LuStore {
@@ -44,6 +49,8 @@ class FileLuStore final : public LuStore {
   /// `name`: digits and small letters, as the hexadecimal digits of a designator.
   Result<std::optional<Value>> load(std::string_view name) override;
   void save(std::string_view name, ConstBytes bytes, SaveDone done) override;
+  /// Of everything that was saved.
+  [[nodiscard]] Result<std::vector<std::string>> names() const;
 
  private:
   [[nodiscard]] std::string path_of(std::string_view name) const;

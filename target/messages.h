@@ -6,6 +6,7 @@
 // for an answer carries a `change` number that comes back in Taken.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -63,12 +64,50 @@ struct AddTarget {
   Key change = 0;
   Key target = 0;
   std::string name;
+  /// True for one of a group: GovernTarget, and the lease, matter to it.
+  bool grouped = false;
+  bool hold = false;
+  bool mute = false;
 };
 /// Its sessions have been closed before.
 struct RemoveTarget {
   Key change = 0;
   Key target = 0;
 };
+
+/// The commands and connections of a target whose group is moving.
+struct GovernTarget {
+  Key target = 0;
+  /// New commands are kept; those that have begun go on.
+  bool hold = false;
+  /// No command begins or goes on, and nothing is sent.
+  bool mute = false;
+};
+/// Answered when no command of the target's sessions is executing any more, or when it is held no more.
+struct DrainTarget {
+  Key change = 0;
+  Key target = 0;
+};
+/// Tell every initiator that its session ends (Async Message, event 3). Answered when that has left the
+/// sockets, which stay open, or when the target is held no more.
+struct AnnounceTarget {
+  Key change = 0;
+  Key target = 0;
+};
+/// End every connection with the target without a word: what was queued is dropped, the sockets vanish.
+/// Answered when they, and their commands, are gone.
+struct EndTarget {
+  Key change = 0;
+  Key target = 0;
+};
+
+/// Until when groups are served: milliseconds of CLOCK_BOOTTIME. Read once a turn.
+using Lease = std::atomic<int64_t>;
+struct SetLease {
+  std::shared_ptr<const Lease> lease;  ///< owners: the control thread and every worker
+};
+/// It had ended and was renewed: a worker that sleeps looks at it.
+struct LeaseRenewed {};
 
 /// A logical unit appears; each worker makes a LogicalUnit and a Backend of its own from this.
 struct AddLun {
@@ -156,6 +195,12 @@ struct SessionOpened {
   Key target = 0;  ///< 0: a discovery session
   scsi::NexusId nexus = 0;
   uint16_t tsih = 0;
+  /// What its initiator port has not been told yet, by LUN.
+  struct Attention {
+    uint16_t lun = 0;
+    scsi::Asc asc = scsi::Asc::none;
+  };
+  std::vector<Attention> unit_attentions = {};
 };
 /// It can't be: the login ends with this status.
 struct SessionRefused {
@@ -201,7 +246,8 @@ struct LiftBlocks {
 };
 
 using WorkerMessage =
-    std::variant<AddListener, RemoveListener, AdoptConnection, SetDirectory, AddTarget, RemoveTarget, AddLun,
+    std::variant<AddListener, RemoveListener, AdoptConnection, SetDirectory, AddTarget, RemoveTarget,
+                 GovernTarget, DrainTarget, AnnounceTarget, EndTarget, SetLease, LeaseRenewed, AddLun,
                  AttachMedium, RemoveLun, SettleConnections, PublishState, CommandDecided, Hold, Lift,
                  ManagementDone, SessionOpened, SessionRefused, CloseSession, Stop, Quit, RequestClaim,
                  ReleaseClaim, HoldBlocks, BlocksQuiet, ClaimGranted, LiftBlocks>;
@@ -220,7 +266,7 @@ struct Accepted {
   Key listener = 0;
 };
 struct ConnectionClosed {
-  WorkerIndex worker = 0;
+  ConnectionRef connection;
   /// True exactly when it had not reached the full feature phase.
   bool during_login = false;
 };
@@ -272,7 +318,16 @@ struct Stopped {
   WorkerIndex worker = 0;
 };
 
+/// A nexus was told a unit attention about reservations (scsi/registrant_attentions.h).
+struct AttentionTold {
+  Key target = 0;
+  uint16_t lun = 0;
+  scsi::InitiatorPort port;
+  scsi::Asc asc = scsi::Asc::none;
+  uint64_t generation = 0;  ///< of the unit's state then
+};
+
 using ControlMessage = std::variant<Taken, Accepted, ConnectionClosed, OpenSession, SessionClosed,
-                                    DecideUpdate, BreakTokens, Manage, Stopped>;
+                                    DecideUpdate, BreakTokens, Manage, Stopped, AttentionTold>;
 
 }  // namespace itgtd::target

@@ -24,6 +24,7 @@ class Registry {
     Key target = 0;  ///< 0: a discovery session
     Key listener = 0;
     Address peer;
+    Address local;
     scsi::NexusId nexus = 0;
     uint16_t tsih = 0;
   };

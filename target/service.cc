@@ -52,8 +52,9 @@ void Service::on_accepted(const Accepted& message) {
 }
 
 void Service::on_connection_closed(const ConnectionClosed& message) {
-  --connections_.at(message.worker);
+  --connections_.at(message.connection.worker);
   if (message.during_login) --logins_pending_;
+  forget_parked(message.connection);
 }
 
 void Service::refuse(const ConnectionRef& connection, iscsi::LoginStatus status) {
@@ -66,6 +67,7 @@ void Service::on_open_session(const OpenSession& message) {
   session.identity = message.identity;
   session.listener = message.listener;
   session.peer = message.peer;
+  session.local = message.local;
   if (message.identity.type == iscsi::SessionType::normal) {
     const Target* target = find_target(message.identity.target_name);
     if (target == nullptr || !admits(*target, session)) {
@@ -73,6 +75,10 @@ void Service::on_open_session(const OpenSession& message) {
       return;
     }
     session.target = target->key;
+  }
+  if (Group* group = group_of(session); group != nullptr && group->parking && !refusing_) {
+    park(*group, session);
+    return;
   }
   if (session.target == 0 || !registry_.is_connected(session.target, session.identity.initiator_name)) {
     admit(session);
@@ -86,10 +92,18 @@ void Service::on_open_session(const OpenSession& message) {
 }
 
 void Service::admit(const Registry::Session& session) {
+  Group* group = group_of(session);
   if (refusing_) {
-    refuse(session.connection, iscsi::LoginStatus::service_unavailable);
+    // Where another node may serve the target, a login reject is the one answer that must not come.
+    if (group != nullptr) {
+      tell_to_leave(session);
+    } else {
+      refuse(session.connection, iscsi::LoginStatus::service_unavailable);
+    }
   } else if (!still_admitted(session)) {
     refuse(session.connection, iscsi::LoginStatus::target_removed);
+  } else if (group != nullptr && group->parking) {
+    park(*group, session);
   } else {
     act(registry_.open(session));
   }
@@ -109,12 +123,18 @@ void Service::act(const Registry::Actions& actions) {
                       CloseSession{connection.slot, false, "replaced by a new login (reinstatement)"});
   }
   for (const Registry::Session& session : actions.opened) {
-    if (still_admitted(session)) {
+    Group* group = group_of(session);
+    const bool admitted = still_admitted(session);
+    if (admitted && (group == nullptr || !group->parking)) {
       open(session);
       continue;
     }
-    // The configuration changed while it waited for the place of an older session.
-    refuse(session.connection, iscsi::LoginStatus::target_removed);
+    if (admitted) {
+      park(*group, session);
+    } else {
+      // The configuration changed while it waited for the place of an older session.
+      refuse(session.connection, iscsi::LoginStatus::target_removed);
+    }
     std::optional<Registry::Session> refused;
     act(registry_.on_closed(session.nexus, refused));
   }
@@ -134,7 +154,10 @@ void Service::open(const Registry::Session& session) {
             session.identity.chap_user.empty() ? std::string() : " as " + session.identity.chap_user,
             session.nexus);
   coordinator_.tell(session.connection.worker,
-                    SessionOpened{session.connection.slot, session.target, session.nexus, session.tsih});
+                    SessionOpened{session.connection.slot, session.target, session.nexus, session.tsih,
+                                  writer_.waiting_for(session.target, {session.identity.initiator_name,
+                                                                       session.identity.isid})});
+  tell_connection(session, true);
 }
 
 void Service::on_session_closed(const SessionClosed& message) {
@@ -148,6 +171,7 @@ void Service::on_session_closed(const SessionClosed& message) {
   // Before the next session of this port is told that it is open, so that it meets no reservation of its
   // predecessor.
   if (closed->target != 0) writer_.on_nexus_loss(closed->target, closed->nexus);
+  tell_connection(*closed, false);
   act(actions);
   std::erase(leaving_sessions_, message.nexus);
   continue_when_gone();
@@ -185,7 +209,7 @@ Service::Summary Service::summary() const {
   summary.portals_failed = failed_portals_.size();
   for (const auto& [name, target] : targets_) {
     summary.luns += target.luns.size();
-    for (const auto& [id, lun] : target.luns) summary.luns_down += lun.medium ? 0U : 1U;
+    for (const auto& [id, lun] : target.luns) summary.luns_down += lun.medium || lun.key == 0 ? 0U : 1U;
   }
   return summary;
 }

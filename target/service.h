@@ -12,10 +12,12 @@
 #include <string>
 #include <vector>
 
+#include "ha/core/message.h"
 #include "target/config/config.h"
 #include "target/config/plan.h"
 #include "target/control/event_loop.h"
 #include "target/coordinator.h"
+#include "target/listener_store.h"
 #include "target/registry.h"
 #include "target/state_writer.h"
 
@@ -23,9 +25,14 @@ namespace itgtd::target {
 
 class Service {
  public:
+  using Done = std::function<void()>;
+
   /// `store` is the one that `writer` saves to. All outlive the service.
   Service(control::EventLoop& loop, Coordinator& coordinator, StateWriter& writer, Registry& registry,
           LuStore& store);
+
+  /// Listening sockets that an earlier daemon left; before the first apply().
+  void inherit_listeners() { listener_store_.inherit(); }
 
   /// Makes what is served be as `wanted` says, whose LUNs all have serials; `done` when it is. Calls queue
   /// up. What can't be had (a device that is missing, an address that is taken) is logged with what to do,
@@ -44,6 +51,48 @@ class Service {
   /// a thin one is (THIN PROVISIONING SOFT THRESHOLD REACHED). Called every kMediumWatchTime.
   void look_at_media();
 
+  // Groups, for target/groups.h: service_groups.cc. A group that was never opened is closed: the disks of its
+  // targets are not opened, and logins to them are parked.
+
+  /// A disk of a group, and what came of opening it.
+  struct OpenedMedium {
+    std::string target;
+    std::string group;
+    config::LunConfig lun;
+    Result<std::shared_ptr<backend::Medium>> medium = Error{};
+  };
+  /// The disks of a group that are configured and not open.
+  [[nodiscard]] std::vector<OpenedMedium> closed_media(const std::string& group) const;
+  /// Opens the disk. Any thread; may block.
+  static void open_medium(OpenedMedium& medium);
+  /// The names of its units in the store.
+  [[nodiscard]] std::vector<std::string> units_of(const std::string& group) const;
+  /// Restores every unit of `media`, puts them into their targets, and lets the parked logins go on; `done`
+  /// when they may. `media` has every disk of closed_media(), opened. An error: nothing has changed.
+  [[nodiscard]] Result<void> open_group(const std::string& group, const std::vector<OpenedMedium>& media,
+                                        Done done);
+  using Media = std::vector<std::shared_ptr<backend::Medium>>;
+  [[nodiscard]] Media media_of(const std::string& group) const;
+  /// Parks logins that come from now on, ends the connections of its sessions without a word, takes its disks
+  /// out of their targets. `done`, with the media that are nobody else's any more, when the workers have
+  /// nothing of it in flight.
+  void close_group(const std::string& group, std::function<void(Media)> done);
+  /// Parks logins that come from now on, until open_group() or unpark().
+  void park(const std::string& group);
+  void unpark(const std::string& group);
+  /// What the workers do with the commands and connections of its targets: see GovernTarget.
+  void govern(const std::string& group, bool hold, bool mute);
+  /// Ends its sessions, which have been told before.
+  void end_told_sessions(const std::string& group);
+  [[nodiscard]] std::vector<Key> targets_of(const std::string& group) const;
+  [[nodiscard]] uint32_t session_count(const std::string& group) const;
+  /// Connections of initiators with targets of groups, parked ones too, as they come and go.
+  using OnGroupConnection =
+      std::function<void(const std::string& group, const ha::TcpPair& pair, bool opened)>;
+  void set_on_group_connection(OnGroupConnection on_connection) {
+    on_group_connection_ = std::move(on_connection);
+  }
+
   /// No more connections and logins: the daemon stops.
   void refuse_connections() { refusing_ = true; }
 
@@ -58,15 +107,19 @@ class Service {
 
  private:
   struct Lun {
-    Key key = 0;
+    Key key = 0;  ///< 0: of a closed group; the workers do not know it
     config::LunConfig config;
     scsi::LuIdentity identity;
     /// Null: the device is missing, or what was stored of the unit can't be read. The control thread's share.
     std::shared_ptr<backend::Medium> medium;
-    bool restored = false;                                   ///< what was stored of it is in its state
+    bool restored = false;  ///< what was stored of it is in its state
+    /// Of a group's: what was stored of unit attentions that registrants have not been told yet.
+    scsi::RegistrantAttentions attentions;
     scsi::LuCondition condition = scsi::LuCondition::ready;  ///< what it is in as soon as its device is there
     bool loss_logged = false;
-    bool leaving = false;  ///< true from the start of its removal: its device is looked for no more
+    /// True from the start of its removal, or of its group's closing: its device is looked for no more.
+    bool leaving = false;
+    std::vector<Done> when_out;  ///< who waits for that
   };
   struct Target {
     Key key = 0;
@@ -79,10 +132,23 @@ class Service {
     Key key = 0;
     WorkerIndex worker = 0;
   };
-  using Done = std::function<void()>;
+  /// A login of a closed group that waits for its opening.
+  struct Parked {
+    Registry::Session session;
+    Instant since;
+  };
+  struct Group {
+    bool parking = true;  ///< true exactly when logins are parked
+    bool open = false;    ///< its disks are open, those that are added too
+    bool closing = false;
+    bool held = false;
+    bool muted = false;
+    std::deque<Parked> parked;  ///< oldest first
+    Media closed;               ///< by close_group(), so far
+  };
   using Step = std::function<void(Done done)>;
 
-  // Steps: service_apply.cc.
+  // Steps: service_apply.cc, and those of logical units in service_luns.cc.
   void enqueue(Step step);
   void run_next_step();
   void carry_out(const config::CloseListener& step, Done done);
@@ -105,10 +171,22 @@ class Service {
   void continue_when_gone();
   [[nodiscard]] bool reachable_at(const Target& target, Key listener) const;
 
-  [[nodiscard]] Result<void> restore(Lun& lun, scsi::LuState& state);
+  [[nodiscard]] Result<void> restore(const Target& target, Lun& lun, scsi::LuState& state);
   void retry_media();
   void watch_media();
   void attach(Target& target, Lun& lun, std::shared_ptr<backend::Medium> medium);
+  void publish(const Target& target, Lun& lun, scsi::LuState state, Done done);
+  void take_out(const Target& target, Lun& lun, Done done);
+  [[nodiscard]] Group* group_of(const Target& target);
+  [[nodiscard]] Group* group_of(const Registry::Session& session);
+  void park(Group& group, const Registry::Session& session);
+  void expire_parked(const std::string& group);
+  void release_parked(Group& group);
+  void forget_parked(const ConnectionRef& connection);
+  /// Closes the connection of a login that waits, without a login reject: the initiator tries again.
+  void tell_to_leave(const Registry::Session& session);
+  void tell_connection(const Registry::Session& session, bool opened);
+  void close_luns(const std::string& group, std::function<void(Media)> done);
   void act(const Registry::Actions& actions);
   void refuse(const ConnectionRef& connection, iscsi::LoginStatus status);
   void admit(const Registry::Session& session);
@@ -128,6 +206,7 @@ class Service {
   config::Config running_;
   bool started_ = false;  ///< the first configuration is in place: the next ones are reloads
   std::map<std::string, Target> targets_;
+  ListenerStore listener_store_;
   std::map<std::string, Listener> listeners_;  ///< by address, as Address::to_string() has it
   std::vector<std::string> failed_portals_;    ///< taken by somebody else: tried again
   std::set<std::string> listen_errors_;        ///< those that were logged
@@ -138,6 +217,9 @@ class Service {
   bool refusing_ = false;
   bool retrying_ = false;
   bool limit_logged_ = false;
+  std::map<std::string, Group> groups_;
+  size_t parked_ = 0;  ///< of all groups
+  OnGroupConnection on_group_connection_;
 
   std::deque<Step> steps_;
   bool step_running_ = false;

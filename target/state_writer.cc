@@ -31,15 +31,22 @@ uint64_t StateWriter::wall_clock() {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(since).count());
 }
 
-void StateWriter::add(Key lun_key, UnitName name, std::shared_ptr<const scsi::LuState> state) {
+void StateWriter::add(Key lun_key, UnitName name, std::shared_ptr<const scsi::LuState> state,
+                      std::optional<scsi::RegistrantAttentions> attentions) {
   Unit& unit = units_[lun_key];
   unit.name = std::move(name);
-  unit.saved = scsi::snapshot(*state);
+  unit.attentions = std::move(attentions);
+  unit.saved = scsi::snapshot(*state, unit.attentions ? &*unit.attentions : nullptr);
   unit.state = std::move(state);
 }
 
 void StateWriter::set_unreadable(Key lun_key, bool unreadable) {
   units_.at(lun_key).unreadable = unreadable;
+}
+
+void StateWriter::set_attentions(Key lun_key, scsi::RegistrantAttentions attentions) {
+  Unit& unit = units_.at(lun_key);
+  if (unit.attentions) unit.attentions = std::move(attentions);
 }
 
 void StateWriter::remove(Key lun_key) {
@@ -74,7 +81,7 @@ void StateWriter::decide(Key lun_key, const Decider& decide, Done done) {
   const scsi::Decision decision = decide(*unit.state);
   std::vector<std::byte> kept = unit.saved;
   if (decision.state && store_ != nullptr && !unit.name.stored_as.empty())
-    kept = scsi::snapshot(*decision.state);
+    kept = snapshot_after(unit, decision);
   if (kept == unit.saved) {
     publish(lun_key, decision, [done = std::move(done)] { done(true); });
     return;
@@ -96,6 +103,16 @@ void StateWriter::decide(Key lun_key, const Decider& decide, Done done) {
                  if (result) saved->second.saved = kept;
                  on_saved(lun_key, decision, result, done);
                });
+}
+
+/// What a group's registrants are told by the decision is saved with it: a node that goes on with the unit
+/// tells those who have not heard it from this one.
+std::vector<std::byte> StateWriter::snapshot_after(Unit& unit, const scsi::Decision& decision) const {
+  if (!unit.attentions) return scsi::snapshot(*decision.state);
+  unit.attentions->settle(clock_());
+  scsi::RegistrantAttentions next = *unit.attentions;
+  next.raise(decision.unit_attentions, decision.state->generation);
+  return scsi::snapshot(*decision.state, &next);
 }
 
 void StateWriter::on_saved(Key lun_key, const scsi::Decision& decision, const Result<void>& result,
@@ -122,7 +139,9 @@ void StateWriter::on_saved(Key lun_key, const scsi::Decision& decision, const Re
 }
 
 void StateWriter::publish(Key lun_key, const scsi::Decision& decision, std::function<void()> done) {
-  if (decision.state) units_.at(lun_key).state = decision.state;
+  Unit& unit = units_.at(lun_key);
+  if (decision.state) unit.state = decision.state;
+  if (unit.attentions) unit.attentions->raise(decision.unit_attentions, unit.state->generation);
   if (!decision.state && decision.unit_attentions.empty()) {
     done();
     return;
@@ -189,6 +208,24 @@ void StateWriter::on_break_tokens(const BreakTokens& request) {
   change(request.lun_key, [request](const scsi::LuState& state) {
     return scsi::on_blocks_written(state, request.lba, request.blocks);
   });
+}
+
+std::vector<SessionOpened::Attention> StateWriter::waiting_for(Key target,
+                                                               const scsi::InitiatorPort& port) const {
+  std::vector<SessionOpened::Attention> waiting;
+  for (const auto& [key, unit] : units_) {
+    if (unit.name.target != target || !unit.attentions) continue;
+    for (const scsi::Asc asc : unit.attentions->waiting_for(port)) waiting.push_back({unit.name.lun, asc});
+  }
+  return waiting;
+}
+
+/// Not worth a save of its own: until the next one they may be told again.
+void StateWriter::on_told(const AttentionTold& message) {
+  for (auto& [key, unit] : units_) {
+    if (unit.name.target != message.target || unit.name.lun != message.lun || !unit.attentions) continue;
+    unit.attentions->on_told(message.port, message.asc, message.generation, clock_());
+  }
 }
 
 // --- What no command asks for

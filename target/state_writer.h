@@ -9,9 +9,11 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "scsi/registrant_attentions.h"
 #include "target/coordinator.h"
 #include "target/lu_store.h"
 
@@ -40,16 +42,24 @@ class StateWriter {
     uint16_t lun = 0;
     std::string stored_as;  ///< its name in the store; empty: it is never saved
   };
-  void add(Key lun_key, UnitName name, std::shared_ptr<const scsi::LuState> state);
+  /// `attentions`: of a unit of a group, as they were restored; nothing: it is not one (scsi/lu_snapshot.h).
+  void add(Key lun_key, UnitName name, std::shared_ptr<const scsi::LuState> state,
+           std::optional<scsi::RegistrantAttentions> attentions = {});
   /// What the store has of the unit could not be read: until it could, nothing is saved over it, and what
   /// would have to be saved fails.
   void set_unreadable(Key lun_key, bool unreadable);
+  /// Those of a unit that could be read after all; ignored where add() was given none.
+  void set_attentions(Key lun_key, scsi::RegistrantAttentions attentions);
   void remove(Key lun_key);
   [[nodiscard]] std::shared_ptr<const scsi::LuState> state(Key lun_key) const;
 
   /// A command asked for a change.
   void on_update(const DecideUpdate& request);
   void on_break_tokens(const BreakTokens& request);
+  /// What `port` is to be told, of the units of a target, when it logs in.
+  [[nodiscard]] std::vector<SessionOpened::Attention> waiting_for(Key target,
+                                                                  const scsi::InitiatorPort& port) const;
+  void on_told(const AttentionTold& message);
   /// A nexus with `target` is gone.
   void on_nexus_loss(Key target, scsi::NexusId nexus);
   /// I_T NEXUS RESET: as if the nexus were lost, and it is told so on every LUN (I_T NEXUS LOSS OCCURRED).
@@ -66,13 +76,16 @@ class StateWriter {
     UnitName name;
     std::shared_ptr<const scsi::LuState> state;
     std::vector<std::byte> saved;  ///< scsi::snapshot() of what the store has
-    bool saving = false;           ///< the store is at work: what comes meanwhile waits
+    /// Of a group's: what its registrants have not been told yet.
+    std::optional<scsi::RegistrantAttentions> attentions;
+    bool saving = false;  ///< the store is at work: what comes meanwhile waits
     bool unreadable = false;
     std::deque<std::function<void()>> waiting;
   };
   using Done = std::function<void(bool saved)>;
   /// Decides from the newest state, saves, publishes. False: it could not be saved, and nothing has changed.
   void decide(Key lun_key, const Decider& decide, Done done);
+  [[nodiscard]] std::vector<std::byte> snapshot_after(Unit& unit, const scsi::Decision& decision) const;
   void publish(Key lun_key, const scsi::Decision& decision, std::function<void()> done);
   void on_saved(Key lun_key, const scsi::Decision& decision, const Result<void>& result, const Done& done);
   void apply_to(const std::function<bool(const Unit&)>& which, const Decider& decide,

@@ -15,6 +15,9 @@ namespace {
 /// The kernel refused a descriptor or memory for a connection: look again after this time.
 constexpr std::chrono::milliseconds kAcceptPause{100};
 
+/// How often sockets are looked at whose last bytes have yet to leave: nothing tells of it.
+constexpr std::chrono::milliseconds kAnnounceLook{1};
+
 template <typename T>
 T& non_null(std::unique_ptr<T>& pointer) {
   ITGTD_ASSERT(pointer != nullptr);
@@ -77,6 +80,7 @@ void Worker::run() {
     const size_t count = ring_->submit_and_wait(wait_deadline(), completions);
     now_ = now();
     if (count != 0) last_busy_ = now_;
+    if (lease_ != nullptr) look_at_lease();
     for (size_t i = 0; i < count; ++i) on_completion(completions[i]);
     run_commands();
     expire_timers();
@@ -85,6 +89,7 @@ void Worker::run() {
     if (!block_holds_.empty()) check_block_holds();
     if (!removals_.empty()) check_removals();
     if (!settling_.empty()) check_settled();
+    if (!errands_.empty()) check_errands();
     if (stopping_ && now_ >= stop_deadline_) {
       // What has not finished by now is cut off; the control thread leaves without us if a backend keeps even
       // that from ending.
@@ -102,7 +107,8 @@ Instant Worker::wait_deadline() {
   if (!dirty_.empty() || !local_.empty() || !detached_ops_.empty()) return Instant::min();
   if (options_.polling == Polling::always) return Instant::min();
   if (options_.polling == Polling::adaptive && now_ - last_busy_ < kSpinTime) return Instant::min();
-  const Instant next = timers_.next_deadline();
+  Instant next = timers_.next_deadline();
+  if (!errands_.empty() && is_announcing()) next = std::min(next, now_ + kAnnounceLook);
   return stopping_ ? std::min(next, stop_deadline_) : next;
 }
 
@@ -157,6 +163,9 @@ void Worker::on_completion(const net::Completion& completion) {
 }
 
 void Worker::run_commands() {
+  if (!steps_waiting_.empty()) [[unlikely]] {
+    continue_waiting();
+  }
   run_detached();
   // Backends in memory finish at once, and what they finish makes room for what waits.
   while (run_completed() || run_ready() || run_local_messages() || retry_memory() || start_detached()) {
@@ -189,6 +198,9 @@ void Worker::pump_connections() {
         control_.post(Manage{
             {options_.index, connection.slot()}, connection.target(), connection.nexus_id(), *request});
       }
+      scsi::Nexus* nexus = session->nexus();
+      if (nexus != nullptr && nexus->has_told()) [[unlikely]]
+        post_told(connection.target(), *nexus);
     }
     connection.pump(now_);
     if (connection.finished()) {
@@ -203,6 +215,12 @@ void Worker::pump_connections() {
       // more.
       timers_.arm(connection, deadline);
     }
+  }
+}
+
+void Worker::post_told(Key target, scsi::Nexus& nexus) {
+  for (const scsi::Nexus::Told& told : nexus.take_told()) {
+    control_.post(AttentionTold{target, told.lun, nexus.port(), told.asc, told.generation});
   }
 }
 
@@ -253,6 +271,10 @@ inline void Worker::submit(iscsi::Task& task, const scsi::Io& io) {
 
 /// Off the data path: after an Update or a Claim, and for commands that are detached.
 void Worker::resume(iscsi::Task& task, const scsi::IoResult& result) {
+  if (muting_ != 0 && is_muted(task)) {
+    steps_waiting_.push_back({tasks_.id_of(task), result});
+    return;
+  }
   run_step(task, scsi::resume(task.command, result));
 }
 
@@ -281,6 +303,9 @@ bool Worker::run_ready() {
 }
 
 bool Worker::run_completed() {
+  if (muting_ != 0) [[unlikely]] {
+    return run_completed_of_others();
+  }
   bool progress = false;
   while (backend::BackendOp* op = completed_.pop_front()) {
     progress = true;
@@ -386,7 +411,7 @@ void Worker::destroy(Connection& connection) {
   holder->connection.reset();
   connections_.release(*holder);
   if (nexus != 0) control_.post(SessionClosed{{options_.index, slot}, nexus});
-  control_.post(ConnectionClosed{options_.index, during_login});
+  control_.post(ConnectionClosed{{options_.index, slot}, during_login});
 }
 
 }  // namespace itgtd::target

@@ -43,7 +43,7 @@ struct WorkerLun : scsi::LogicalUnit {
   /// Reasons to look twice before a command begins: barriers, claimed blocks, tokens. 0: it runs. The one
   /// test on the data path.
   uint32_t holds = 0;
-  uint32_t barriers = 0;         ///< those of `holds` that hold every command
+  uint32_t barriers = 0;         ///< those of `holds` that hold every command: barriers, and a held group
   bool tokens_breaking = false;  ///< BreakTokens was sent, and the state has not changed since
 };
 
@@ -71,6 +71,17 @@ class Worker {
     std::string name;
     scsi::LunMap luns;
     IntrusiveList<Connection, TargetTag> connections;  ///< with a session on this target
+    bool grouped = false;
+    bool hold = false;  ///< asked for by GovernTarget
+    bool mute = false;
+    // What is in force: the lease counts, too.
+    bool holding = false;  ///< each unit that it has is counted in WorkerLun::barriers
+    bool muting = false;   ///< each connection that it has is muted
+  };
+  /// A step of a command that has begun, whose target is muted.
+  struct Waiting {
+    SlotId task;
+    scsi::IoResult result;
   };
   /// A task management function in progress: see messages.h, Hold.
   struct Barrier {
@@ -112,6 +123,7 @@ class Worker {
   void resume(iscsi::Task& task, const scsi::IoResult& result = {});
   void submit(iscsi::Task& task, const scsi::Io& io);
   void post_update(iscsi::Task& task, const scsi::Update& update);
+  void post_told(Key target, scsi::Nexus& nexus);
   void finish(iscsi::Task& task, const scsi::Done& done);
 
   // Claims and detached commands: worker_claims.cc.
@@ -132,6 +144,19 @@ class Worker {
   void detach(iscsi::Task& task, bool wait);
   bool start_detached();
   void run_detached();
+
+  // Targets of groups: worker_groups.cc.
+  void look_at_lease();
+  void govern(Target& target);
+  void hold_unit(WorkerLun& lun, bool on);
+  [[nodiscard]] bool is_muted(const iscsi::Task& task);
+  bool run_completed_of_others();
+  void continue_waiting();
+  void end_errands(Key target);
+  void check_errands();
+  [[nodiscard]] bool is_announcing() const;
+  [[nodiscard]] bool is_drained(Target& target);
+  [[nodiscard]] static bool is_announced(Target& target);
   void end_detached(iscsi::Task& task, const scsi::Done& done);
   void abandon_detached(const WorkerLun* lun);
   bool run_ready();
@@ -155,6 +180,12 @@ class Worker {
   void on_message(SetDirectory& message);
   void on_message(AddTarget& message);
   void on_message(RemoveTarget& message);
+  void on_message(GovernTarget& message);
+  void on_message(DrainTarget& message);
+  void on_message(AnnounceTarget& message);
+  void on_message(EndTarget& message);
+  void on_message(SetLease& message);
+  void on_message(LeaseRenewed& message);
   void on_message(AddLun& message);
   void on_message(AttachMedium& message);
   void on_message(RemoveLun& message);
@@ -216,6 +247,19 @@ class Worker {
   };
   std::vector<SettleConnections> settling_;
   std::vector<Removal> removals_;  ///< logical units that commands still use
+
+  // Groups.
+  std::shared_ptr<const Lease> lease_;  ///< null: there are none; owners: the control thread, every worker
+  bool lapsed_ = false;                 ///< this turn has no lease
+  uint32_t muting_ = 0;                 ///< targets that are
+  std::vector<Waiting> steps_waiting_;
+  /// A DrainTarget, AnnounceTarget or EndTarget that has not been answered.
+  struct Errand {
+    enum class Kind : uint8_t { drain, announce, end } kind = Kind::drain;
+    Key change = 0;
+    Key target = 0;
+  };
+  std::vector<Errand> errands_;
 
   std::vector<WorkerMessage> local_;    ///< to this worker from itself
   std::unique_ptr<ClaimTable> claims_;  ///< of the first worker, for all

@@ -53,7 +53,7 @@ void Worker::on_message(AdoptConnection& message) {
   if (holder == nullptr || !peer || !local) {
     if (holder != nullptr) connections_.release(*holder);
     ring_->close({net::OpKind::close, {}}, message.fd);
-    control_.post(ConnectionClosed{options_.index, true});
+    control_.post(ConnectionClosed{{options_.index, {}}, true});
     return;
   }
   net::tune_connection(message.fd);
@@ -80,8 +80,11 @@ void Worker::on_message(SessionOpened& message) {
     const scsi::LunMap* luns = message.target == 0 ? nullptr : &target->second->luns;
     connection->on_session_opened(message.target, luns, message.nexus, message.tsih, now_);
     // Without memory for the answer there is no session: it is closing, and says so when it ends.
-    if (luns != nullptr && connection->session() != nullptr)
+    if (luns != nullptr && connection->session() != nullptr) {
       target->second->connections.push_back(*connection);
+      for (const auto& [lun, asc] : message.unit_attentions) connection->session()->nexus()->raise(lun, asc);
+      if (target->second->muting) connection->set_muted(true, now_);
+    }
   }
   touch(*connection);
 }
@@ -141,6 +144,10 @@ void Worker::on_message(AddTarget& message) {
   auto target = std::make_unique<Target>();
   target->key = message.target;
   target->name = message.name;
+  target->grouped = message.grouped;
+  target->hold = message.hold;
+  target->mute = message.mute;
+  govern(*target);
   targets_.emplace(message.target, std::move(target));
   taken(message.change);
 }
@@ -148,6 +155,8 @@ void Worker::on_message(AddTarget& message) {
 void Worker::on_message(RemoveTarget& message) {
   const auto found = targets_.find(message.target);
   ITGTD_ASSERT(found != targets_.end() && found->second->connections.empty());
+  end_errands(message.target);
+  if (found->second->muting) --muting_;
   targets_.erase(found);
   taken(message.change);
 }
@@ -174,6 +183,7 @@ void Worker::on_message(AddLun& message) {
       if (range.lu_key == lun->key) ++lun->holds;
     }
   }
+  if (target.holding) hold_unit(*lun, true);
   luns_.emplace(message.lun_key, std::move(lun));
   if (message.announce) {
     // To those who are here already it is as new as to those who come.

@@ -44,6 +44,9 @@ struct MediumOptions {
   uint32_t physical_block_bytes = 0;  ///< 0: what the medium says
   uint64_t create_bytes = 0;          ///< not 0: a file that is not there is made, sparse, of this size
   bool read_only = false;
+  /// Other nodes have it open: one that hangs still holds its lock, and the lease says who may write. The
+  /// lock is then one that only daemons outside the cluster respect.
+  bool shared = false;
   enum class Thin { automatic, on, off } thin = Thin::automatic;
 };
 
@@ -70,7 +73,7 @@ class Medium {
   /// Opens what `options.path` names. May block; control thread. An error says what is wrong with the path
   /// and what to do. A block device that is to be written is claimed (O_EXCL) and a file is locked (flock),
   /// so that what is mounted, or served already, is refused with EBUSY: close the old medium before opening
-  /// the same path again, or share it.
+  /// the same path again, or share it. `options.shared`: a file may be open on other nodes.
   static Result<std::shared_ptr<Medium>> open(const MediumOptions& options);
 
   [[nodiscard]] virtual scsi::Geometry geometry() const = 0;
@@ -82,6 +85,9 @@ class Medium {
   /// cache): it forgets such data, so every flush and every durable write fails with EIO until the medium is
   /// opened anew. Any thread.
   [[nodiscard]] virtual bool has_lost_writes() const { return false; }
+  /// Makes durable what was written and is complete. Any thread; blocks. An error names the medium: its data
+  /// may be lost.
+  [[nodiscard]] virtual Result<void> flush() { return {}; }
   /// A worker's backend. `ring` and `completed` outlive it. The worker's thread.
   [[nodiscard]] virtual std::unique_ptr<Backend> make_backend(net::Ring& ring, CompletedList& completed) = 0;
 };

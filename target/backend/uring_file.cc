@@ -109,6 +109,13 @@ scsi::ThinUsage UringFileMedium::thin_usage() const {
           .available_blocks = uint64_t{file_system.f_bavail} * file_system.f_frsize / block_bytes};
 }
 
+Result<void> UringFileMedium::flush() {
+  if (facts_.read_only || ::fdatasync(fd_) == 0) return {};
+  const int error = errno;
+  on_lost_writes();
+  return Error{error, fmt::format("{} could not be flushed: what was written last may be lost", path_)};
+}
+
 std::unique_ptr<Backend> UringFileMedium::make_backend(net::Ring& ring, CompletedList& completed) {
   return std::make_unique<UringFileBackend>(shared_from_this(), ring, completed);
 }

@@ -58,6 +58,7 @@ class UringFileMedium final : public Medium, public std::enable_shared_from_this
   /// Known of a thin file: what it holds, and what is free on its file system.
   [[nodiscard]] scsi::ThinUsage thin_usage() const override;
   [[nodiscard]] bool has_lost_writes() const override { return lost_writes_.load(std::memory_order_relaxed); }
+  [[nodiscard]] Result<void> flush() override;
   [[nodiscard]] std::unique_ptr<Backend> make_backend(net::Ring& ring, CompletedList& completed) override;
 
   [[nodiscard]] const Facts& facts() const { return facts_; }

@@ -84,8 +84,12 @@ Result<void> create_file(const MediumOptions& options) {
 }
 
 // Nobody else is to write what we serve. A file system without locks is taken as it is.
+// A lock of a file that nodes share may reach across them, and the owner that has just lost the group may
+// hang: it holds what it has until its process ends.
 Result<void> claim_file(int fd, const MediumOptions& options) {
-  if (::flock(fd, (options.read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0 || errno != EWOULDBLOCK) return {};
+  if (::flock(fd, (options.read_only || options.shared ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0 ||
+      errno != EWOULDBLOCK)
+    return {};
   return cannot("open", options, EBUSY,
                 "it is served already, by this itgtd or another program that locks it");
 }

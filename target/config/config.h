@@ -121,6 +121,7 @@ struct GroupConfig {
 
 struct ClusterConfig {
   bool corosync = true;
+  std::string name = "itgtd";  ///< of the process group: two clusters on one ring do not meet
   Place place;
   bool operator==(const ClusterConfig&) const = default;
 };

@@ -322,6 +322,12 @@ constexpr KeyInfo kKeys[] = {
      "The nodes find each other by corosync.",
      [](Cursor& at, const Value& value) { return keep(at.config.cluster->corosync, value.boolean); }},
 
+    {Section::cluster, "name", ValueType::text, "\"itgtd\"", "\"itgtd\"",
+     "Daemons with the same name on one corosync are one cluster; another name keeps two of them apart.",
+     [](Cursor& at, const Value& value) {
+       return keep(at.config.cluster->name, value.text, check_plain_name(value.text, kGroupNameBytesMax));
+     }},
+
     {.section = Section::group,
      .name = "name",
      .type = ValueType::text,

@@ -92,6 +92,7 @@ It is the same as with LIO, so that a disk keeps its name when it moves here wit
 A disk without a serial gets one that is made once and kept in the file
 .I serials
 in state_dir, by the path that the configuration names.
+A disk of a group has the same one on every node: there it is written into the configuration.
 .SH RELOADING
 On SIGHUP the file is read again.
 If there is an error in it, every error is logged and nothing changes.
@@ -109,8 +110,8 @@ Of a LUN that stays, only write_cache changes in place; any other change takes i
 .BR workers ,
 .BR polling ,
 .BR control_socket ,
-.BR state_dir ,
-[cluster] and [[group]] take effect with the next start, and the log says so.
+.B state_dir
+and [cluster] take effect with the next start, and the log says so.
 .SH SECRETS
 A secret stands alone in a file of its own, so that the configuration can be shown to anybody.
 The file must not be open to every user of the machine, and the two secrets of a target must differ.

@@ -124,7 +124,6 @@ void Planner::plan_daemon() {
 
 void Planner::plan_cluster() {
   keep("[cluster]", plan_.result.cluster, running_.cluster);
-  keep("[[group]]", plan_.result.groups, running_.groups);
 }
 
 void Planner::plan_listeners() {

@@ -318,7 +318,17 @@ void Validator::check_lun(const TargetConfig& target, LunConfig& lun) {
                       in_quotes(lun.path), state->second));
     }
   }
-  if (lun.serial.empty()) return;
+  if (lun.serial.empty()) {
+    // One that was made here would be another one there. A serial that was refused has been named already.
+    if (target.place.has("group") && !lun.place.has("serial")) {
+      problems_.add(lun.place.line,
+                    fmt::format("{} has no serial; each node would make another one, and initiators would "
+                                "find another disk after a move: add serial = \"aaaaaaa0\" with digits of "
+                                "your own, the same on every node",
+                                title(target, lun)));
+    }
+    return;
+  }
   const auto [found, added] = wwids_.try_emplace(naa_digits(lun.serial), LunRef{&target, &lun});
   if (!added) {
     problems_.add(
@@ -414,19 +424,12 @@ void validate(Config& config, Problems& problems) {
 }
 
 std::optional<std::string> refuse_at_start(const Config& config) {
-  if (config.cluster) {
+  if (config.cluster && !config.cluster->corosync) {
     return fmt::format(
-        "line {}: [cluster] can't be served yet, as this version has no high availability; remove it "
-        "and the groups to serve from this node alone",
-        config.cluster->place.line);
-  }
-  // A checked configuration has no group without a cluster; a constructed one may.
-  for (const TargetConfig& target : config.targets) {
-    if (target.group.empty()) continue;
-    return fmt::format(
-        "line {}: target {} is in a group, which can't be served yet, as this version has no high "
-        "availability; remove the key group to serve it from this node alone",
-        target.place.line_of("group"), target.name);
+        "line {}: corosync = false leaves the nodes no way to find each other; set it to true, or remove "
+        "[cluster] and "
+        "the groups to serve from this node alone",
+        config.cluster->place.line_of("corosync"));
   }
   return std::nullopt;
 }

@@ -90,6 +90,20 @@ TEST(OpenTest, ReadOnlyMayBeSharedByReaders) {
   EXPECT_THAT(error_of(options), HasSubstr("served already"));
 }
 
+TEST(OpenTest, NodesShareAFileAndNobodyElse) {
+  TemporaryDirectory directory;
+  MediumOptions options{.path = directory.file("disk"), .create_bytes = 1 << 20, .shared = true};
+  auto first = open_or_fail(options);
+  auto second = open_or_fail(options);
+  options.shared = false;
+  EXPECT_THAT(error_of(options), HasSubstr("served already"));
+  first.reset();
+  second.reset();
+  const auto alone = open_or_fail(options);
+  options.shared = true;
+  EXPECT_THAT(error_of(options), HasSubstr("served already"));
+}
+
 TEST(OpenTest, ReadOnlyMediumTakesNoWrite) {
   TemporaryDirectory directory;
   MediumOptions options{.path = directory.file("disk"), .create_bytes = 1 << 20};

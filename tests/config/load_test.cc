@@ -58,6 +58,7 @@ write_cache = false
 
 [[target.lun]]
 path = "/srv/disk.img"
+serial = "bbbbbbb0"
 create = "1G"
 
 [cluster]
@@ -151,7 +152,7 @@ TEST_F(Load, EveryKeyOfLunsAndGroupsArrives) {
   EXPECT_EQ(second.create_bytes, uint64_t{1} << 30);
   EXPECT_EQ(second.product, "disk.img");
   EXPECT_EQ(second.vendor, "LIO-ORG");
-  EXPECT_EQ(second.serial, "");
+  EXPECT_EQ(second.serial, "bbbbbbb0");
   ASSERT_EQ(loaded.config.groups.size(), 1u);
   const GroupConfig& group = loaded.config.groups[0];
   EXPECT_EQ(group.name, "drbd0");
@@ -173,12 +174,12 @@ TEST_F(Load, TheSeedIsServedAtItsVips) {
   EXPECT_EQ(naa_digits(loaded.config.targets[0].luns[0].serial), "aaaaaaa000000000000000000");
 }
 
-TEST_F(Load, WhatNeedsHighAvailabilityIsRefusedAtStart) {
-  EXPECT_THAT(refuse_at_start(load(kSeed).config), testing::Optional(HasSubstr("line 1: [cluster]")));
-  Config config = load(kMinimal).config;
-  EXPECT_EQ(refuse_at_start(config), std::nullopt);
-  config.targets[0].group = "g";
-  EXPECT_THAT(refuse_at_start(config), testing::Optional(HasSubstr("is in a group")));
+TEST_F(Load, AClusterWithoutCorosyncIsRefusedAtStart) {
+  EXPECT_EQ(refuse_at_start(load(kSeed).config), std::nullopt);
+  EXPECT_EQ(refuse_at_start(load(kMinimal).config), std::nullopt);
+  Config config = load(kSeed).config;
+  config.cluster->corosync = false;
+  EXPECT_THAT(refuse_at_start(config), testing::Optional(HasSubstr("corosync = false")));
 }
 
 TEST_F(Load, LunsAreNumberedAroundTheGivenNumbers) {

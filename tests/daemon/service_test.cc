@@ -89,7 +89,7 @@ class ServiceTest : public testing::Test {
   }
   void left(const SessionOpened& session) {
     service_.on_session_closed({{0, session.connection}, session.nexus});
-    service_.on_connection_closed({0, false});
+    service_.on_connection_closed({{0, session.connection}, false});
   }
   void accept_one() { service_.on_accepted({::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), 1}); }
 
@@ -194,7 +194,7 @@ TEST_F(ServiceTest, ALoginThatEndsWhileItIsOpenedIsCountedOnce) {
     service_.on_open_session(login(round));
     settle();
     // Its connection went before the worker knew: in the worker's order of messages.
-    service_.on_connection_closed({0, true});
+    service_.on_connection_closed({{0, {round, 1}}, true});
     service_.on_session_closed({{0, {round, 1}}, seen<SessionOpened>().back().nexus, false});
   }
   accept_one();

@@ -292,6 +292,99 @@ TEST_F(StateWriterTest, AResetOfOneLunLeavesTheOthersAlone) {
   EXPECT_EQ(published[0].lun_key, keys_[1]);
 }
 
+/// What a PREEMPT does to a registrant.
+scsi::Decision take_away(const scsi::LuState& state, const scsi::Command&, const scsi::DecideContext&) {
+  scsi::LuState next = state;
+  next.identifying_text.push_back(std::byte{1});
+  scsi::Decision decision = scsi::publish(state, next);
+  decision.unit_attentions.push_back(
+      {UnitAttentionRaise::Scope::port, 0, scsi::Asc::registrations_preempted, {"iqn.lost", {}}});
+  return decision;
+}
+
+scsi::Decision take_away_nothing(const scsi::LuState& state, const scsi::Command&,
+                                 const scsi::DecideContext&) {
+  scsi::LuState next = state;
+  next.identifying_text.push_back(std::byte{2});
+  return scsi::publish(state, next);
+}
+
+class StateWriterGroupTest : public StateWriterTest {
+ protected:
+  StateWriterGroupTest() {
+    key_ = coordinator_.next_key();
+    group_.add(key_, {kTarget, 5, "6001405"}, std::make_shared<const scsi::LuState>(),
+               scsi::RegistrantAttentions{});
+  }
+  void decide(scsi::Decide* what) {
+    DecideUpdate asked = {1, {3, 1}, key_, kNexus, &command_, what};
+    group_.on_update(asked);
+  }
+  /// Those that a node that goes on with the unit would tell.
+  std::vector<scsi::Asc> kept() {
+    scsi::LuState state;
+    scsi::RegistrantAttentions attentions;
+    EXPECT_TRUE(scsi::restore(store_.kept.at("6001405"), state, &attentions));
+    return attentions.waiting_for(lost_);
+  }
+  const scsi::InitiatorPort lost_ = {"iqn.lost", {}};
+  uint64_t now_ = kNow;
+  MemoryLuStore store_;
+  StateWriter group_{coordinator_, &store_, [this] { return now_; }};
+  Key key_ = 0;
+};
+
+TEST_F(StateWriterGroupTest, WhatRegistrantsAreToldIsSavedWithTheDecision) {
+  store_.full = true;
+  decide(&take_away);
+  EXPECT_TRUE(group_.waiting_for(kTarget, lost_).empty()) << "it was not saved: nothing has happened";
+  store_.full = false;
+  store_.slow = true;
+  decide(&take_away);
+  EXPECT_TRUE(group_.waiting_for(kTarget, lost_).empty());
+  store_.finish_one();
+  EXPECT_EQ(kept(), std::vector{scsi::Asc::registrations_preempted});
+  const auto waiting = group_.waiting_for(kTarget, lost_);
+  ASSERT_EQ(waiting.size(), 1u);
+  EXPECT_EQ(waiting[0].lun, 5);
+  EXPECT_EQ(waiting[0].asc, scsi::Asc::registrations_preempted);
+  EXPECT_TRUE(group_.waiting_for(kOtherTarget, lost_).empty());
+  EXPECT_TRUE(group_.waiting_for(kTarget, {"iqn.other", {}}).empty());
+}
+
+TEST_F(StateWriterGroupTest, WhatWasToldGoesWithALaterSave) {
+  decide(&take_away);
+  const uint64_t generation = group_.state(key_)->generation;
+  group_.on_told({kTarget, 5, lost_, scsi::Asc::registrations_preempted, generation - 1});
+  now_ += scsi::RegistrantAttentions::kSettledMs;
+  decide(&identify);
+  EXPECT_EQ(kept().size(), 1u) << "that was an earlier one";
+  const size_t saves = store_.saves;
+  group_.on_told({kTarget, 4, lost_, scsi::Asc::registrations_preempted, generation});
+  group_.on_told({kTarget, 5, lost_, scsi::Asc::registrations_preempted, generation});
+  EXPECT_EQ(store_.saves, saves) << "not worth one of its own";
+  decide(&take_away_nothing);
+  EXPECT_EQ(kept().size(), 1u) << "the status may have been lost with the node";
+  now_ += scsi::RegistrantAttentions::kSettledMs;
+  decide(&take_away_nothing);
+  EXPECT_TRUE(kept().empty());
+  EXPECT_TRUE(group_.waiting_for(kTarget, lost_).empty());
+}
+
+TEST_F(StateWriterGroupTest, WhatWasRestoredWaitsForItsLogin) {
+  decide(&take_away);
+  scsi::LuState state;
+  scsi::RegistrantAttentions attentions;
+  ASSERT_TRUE(scsi::restore(store_.kept.at("6001405"), state, &attentions));
+  StateWriter other(coordinator_, &store_, [this] { return now_; });
+  other.add(key_, {kTarget, 5, "6001405"}, std::make_shared<const scsi::LuState>(state), attentions);
+  EXPECT_EQ(other.waiting_for(kTarget, lost_).size(), 1u);
+  // A unit without a group keeps none.
+  other.add(key_ + 1, {kOtherTarget, 5, "6001406"}, std::make_shared<const scsi::LuState>(state));
+  other.set_attentions(key_ + 1, attentions);
+  EXPECT_TRUE(other.waiting_for(kOtherTarget, lost_).empty());
+}
+
 TEST_F(StateWriterTest, AResetOfNothingIsDoneAtOnce) {
   bool done = false;
   writer_.reset(kTarget, false, 9, kNexus, [&] { done = true; });

@@ -156,6 +156,127 @@ TEST(LuSnapshot, AllRegistrantsThereCanBe) {
   EXPECT_FALSE(restore(snapshot(state), restored).ok());
 }
 
+// What a failover keeps.
+
+RegistrantAttentions random_attentions(std::mt19937_64& random) {
+  RegistrantAttentions attentions;
+  for (size_t i = random() % 4; i > 0; --i) {
+    const std::vector raises = {UnitAttentionRaise{UnitAttentionRaise::Scope::port,
+                                                   0,
+                                                   kRegistrantAttentions[random() % 3],
+                                                   {"iqn.p" + std::to_string(random() % 3), {1, 2}}}};
+    attentions.raise(raises, 4);
+  }
+  return attentions;
+}
+
+std::vector<std::pair<InitiatorPort, std::vector<Asc>>> waiting(const RegistrantAttentions& attentions) {
+  std::vector<std::pair<InitiatorPort, std::vector<Asc>>> all;
+  for (const auto& pending : attentions.all())
+    all.emplace_back(pending.port, attentions.waiting_for(pending.port));
+  return all;
+}
+
+TEST(LuSnapshot, AFailoverKeepsAllOfTheReservations) {
+  std::mt19937_64 random(11);
+  for (int round = 0; round < 2000; ++round) {
+    LuState state = random_state(random);
+    if (state.reservations != nullptr) {
+      PersistentReservations reservations = *state.reservations;
+      reservations.generation = static_cast<uint32_t>(random() % 3);
+      reservations.persist = random() % 2 == 0;
+      if (random() % 4 == 0) {
+        reservations.registrants.clear();
+        reservations.type.reset();
+        reservations.holder = 0;
+      }
+      if (reservations == PersistentReservations{}) reservations.generation = 1;
+      state.reservations = std::make_shared<const PersistentReservations>(reservations);
+    }
+    const RegistrantAttentions attentions = random_attentions(random);
+    const Value bytes = snapshot(state, &attentions);
+    LuState restored;
+    RegistrantAttentions told;
+    ASSERT_TRUE(restore(bytes, restored, &told).ok());
+    EXPECT_TRUE(same(restored, state));
+    EXPECT_EQ(waiting(told), waiting(attentions));
+    EXPECT_EQ(snapshot(restored, &told), bytes);
+    // As a unit that is not of a group any more.
+    LuState alone;
+    ASSERT_TRUE(restore(bytes, alone).ok());
+    EXPECT_EQ(snapshot(alone), snapshot(state));
+    EXPECT_TRUE(alone.reservations == nullptr || alone.reservations->generation == 0);
+  }
+}
+
+TEST(LuSnapshot, AFailoverOfWhatAnEarlierVersionKept) {
+  std::mt19937_64 random(12);
+  LuState state;
+  state.reservations = std::make_shared<const PersistentReservations>(random_reservations(random));
+  LuState restored;
+  RegistrantAttentions attentions;
+  ASSERT_TRUE(restore(snapshot(state), restored, &attentions).ok());
+  EXPECT_TRUE(same(restored, state));
+  EXPECT_TRUE(restored.reservations->persist);
+  EXPECT_TRUE(attentions.empty());
+}
+
+TEST(LuSnapshot, NothingToKeepForAFailover) {
+  const RegistrantAttentions none;
+  LuState state;
+  EXPECT_TRUE(snapshot(state, &none).empty());
+  state.reservations = std::make_shared<const PersistentReservations>();
+  EXPECT_TRUE(snapshot(state, &none).empty());
+}
+
+TEST(LuSnapshot, AllThatAFailoverCanKeepFits) {
+  LuState state;
+  PersistentReservations reservations;
+  RegistrantAttentions attentions;
+  std::vector<UnitAttentionRaise> raises;
+  for (size_t i = 0; i < kRegistrantsMax; ++i) {
+    InitiatorPort port = {std::string(223, 'x'),
+                          {0, 0, 0, 0, static_cast<uint8_t>(i >> 8), static_cast<uint8_t>(i)}};
+    reservations.registrants.push_back({i + 1, port, 1, false});
+    raises.push_back({UnitAttentionRaise::Scope::port, 0, Asc::registrations_preempted, port});
+  }
+  attentions.raise(raises, 2);
+  state.reservations = std::make_shared<const PersistentReservations>(reservations);
+  for (auto* text : {&state.identifying_information, &state.identifying_text, &state.saved_mode_pages})
+    text->resize(kSnapshotTextBytesMax);
+  const Value bytes = snapshot(state, &attentions);
+  EXPECT_LT(bytes.size(), kSnapshotBytesMax);
+  EXPECT_GT(bytes.size() + 1024, kSnapshotBytesMax) << "the bound is that of the largest there can be";
+  LuState restored;
+  RegistrantAttentions told;
+  ASSERT_TRUE(restore(bytes, restored, &told).ok());
+  EXPECT_EQ(told.all().size(), kRegistrantsMax);
+}
+
+TEST(LuSnapshot, FailoverSectionsThatCanNotBe) {
+  const auto accepted = [](std::initializer_list<int> section) {
+    Value bytes = {std::byte{0}, std::byte{1}};
+    for (const int number : section) bytes.push_back(static_cast<std::byte>(number));
+    LuState state;
+    RegistrantAttentions attentions;
+    return restore(bytes, state, &attentions).ok();
+  };
+  EXPECT_TRUE(accepted({0, 6, 0, 0, 0, 5, 0, 0, 0, 9, 1}));
+  EXPECT_FALSE(accepted({0, 6, 0, 0, 0, 5, 0, 0, 0, 9, 2}));
+  EXPECT_FALSE(accepted({0, 6, 0, 0, 0, 4, 0, 0, 0, 9}));
+  EXPECT_FALSE(accepted({0, 6, 0, 0, 0, 6, 0, 0, 0, 9, 1, 0}));
+  EXPECT_TRUE(accepted({0, 7, 0, 0, 0, 13, 1, 0, 0, 0, 0, 0, 0, 5, 'i', 'q', 'n', '.', 'a'}));
+  EXPECT_FALSE(accepted({0, 7, 0, 0, 0, 13, 0, 0, 0, 0, 0, 0, 0, 5, 'i', 'q', 'n', '.', 'a'}))
+      << "of no kind";
+  EXPECT_FALSE(accepted({0, 7, 0, 0, 0, 13, 8, 0, 0, 0, 0, 0, 0, 5, 'i', 'q', 'n', '.', 'a'})) << "a fourth";
+  EXPECT_FALSE(accepted({0, 7, 0, 0, 0, 13, 1, 0, 0, 0, 0, 0, 0, 5, 'i', 'q', 'n', ',', 'a'}));
+  EXPECT_FALSE(accepted({0, 7, 0, 0, 0, 13, 1, 0, 0, 0, 0, 0, 0, 6, 'i', 'q', 'n', '.', 'a'}));
+  EXPECT_FALSE(accepted({0, 7, 0, 0, 0, 26,                                 //
+                         1, 0, 0, 0, 0, 0,  0, 5, 'i', 'q', 'n', '.', 'a',  //
+                         2, 0, 0, 0, 0, 0,  0, 5, 'i', 'q', 'n', '.', 'a'}))
+      << "a port twice";
+}
+
 // On the heap, no longer than it is: a read behind the end is found by AddressSanitizer.
 void expect_refused_or_valid(const Value& bytes) {
   LuState before;
@@ -165,6 +286,14 @@ void expect_refused_or_valid(const Value& bytes) {
     EXPECT_EQ(state, before) << "an error changes nothing";
     return;
   }
+  RegistrantAttentions attentions;
+  LuState in_group = before;
+  ASSERT_TRUE(restore(bytes, in_group, &attentions).ok());
+  const Value kept = snapshot(in_group, &attentions);
+  RegistrantAttentions attentions_again;
+  LuState in_group_again;
+  ASSERT_TRUE(restore(kept, in_group_again, &attentions_again).ok());
+  EXPECT_EQ(snapshot(in_group_again, &attentions_again), kept);
   const Value again = snapshot(state);
   LuState restored;
   ASSERT_TRUE(restore(again, restored).ok());
@@ -177,7 +306,8 @@ void expect_refused_or_valid(const Value& bytes) {
 TEST(LuSnapshot, EveryTruncation) {
   std::mt19937_64 random(7);
   for (int round = 0; round < 30; ++round) {
-    const Value bytes = snapshot(random_state(random));
+    const RegistrantAttentions attentions = random_attentions(random);
+    const Value bytes = snapshot(random_state(random), &attentions);
     for (size_t length = 0; length < bytes.size(); ++length) {
       expect_refused_or_valid({bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(length)});
     }
@@ -187,7 +317,8 @@ TEST(LuSnapshot, EveryTruncation) {
 TEST(LuSnapshot, EveryChangedByte) {
   std::mt19937_64 random(8);
   for (int round = 0; round < 12; ++round) {
-    const Value bytes = snapshot(random_state(random));
+    const RegistrantAttentions attentions = random_attentions(random);
+    const Value bytes = snapshot(random_state(random), &attentions);
     for (size_t at = 0; at < bytes.size(); ++at) {
       for (const int change : {1, 2, 4, 8, 16, 32, 64, 128, 0xFF}) {
         Value changed = bytes;
@@ -217,7 +348,7 @@ TEST(LuSnapshot, WhatIsUnknownIsSaidSo) {
     const auto result = restore(bytes, state);
     return result.ok() ? std::string("accepted") : result.error().message;
   };
-  EXPECT_NE(refused({0, 1, 0, 6, 0, 0, 0, 1, 9}).find("section 6"), std::string::npos);
+  EXPECT_NE(refused({0, 1, 0, 8, 0, 0, 0, 1, 9}).find("section 8"), std::string::npos);
   EXPECT_NE(refused({0, 2, 0, 5, 0, 0, 0, 1, 1}).find("version 2"), std::string::npos);
   EXPECT_EQ(refused({0, 1, 0, 5, 0, 0, 0, 1, 1}), "accepted");
   EXPECT_NE(refused({0, 1}), "accepted") << "a version and nothing else";
