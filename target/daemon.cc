@@ -114,6 +114,12 @@ Result<void> Daemon::start_workers() {
 
 int Daemon::run() {
   log::set_level(level_of(config_.daemon.log_level));
+  auto lock = StateDirLock::take(config_.daemon.state_dir);
+  if (!lock) {
+    log::error("not started: {}", lock.error().to_string());
+    return 1;
+  }
+  state_dir_lock_.emplace(std::move(*lock));
   raise_descriptor_limit();
   auto wake_up = net::WakeUp::create();
   if (!wake_up) {
@@ -131,8 +137,11 @@ int Daemon::run() {
   for (size_t i = 0; i < workers_.size(); ++i) mailboxes.push_back(mailboxes_[i].get());
   coordinator_ = std::make_unique<Coordinator>(std::move(mailboxes));
   store_ = std::make_unique<FileLuStore>(config_.daemon.state_dir);
-  writer_ = std::make_unique<StateWriter>(*coordinator_, store_.get());
-  service_ = std::make_unique<Service>(loop_, *coordinator_, *writer_, registry_, *store_);
+  if (config_.cluster)
+    group_stores_ = std::make_unique<GroupStores>(loop_, *store_, config_.daemon.state_dir);
+  LuStore& units = group_stores_ ? group_stores_->store() : *store_;
+  writer_ = std::make_unique<StateWriter>(*coordinator_, &units);
+  service_ = std::make_unique<Service>(loop_, *coordinator_, *writer_, registry_, units);
   task_management_ = std::make_unique<TaskManagement>(loop_, *coordinator_, *writer_, [this](Key target) {
     service_->close_sessions(target, "TARGET COLD RESET");
   });
@@ -141,11 +150,14 @@ int Daemon::run() {
                             scsi::NexusId nexus, std::function<void(bool)> done) {
     task_management_->abort(target, lun, std::move(ports), nexus, std::move(done));
   });
-  const Result<void> serials = config::fill_serials(config_, random_bytes);
-  if (!started || !serials) {
-    log::error("{}", (started ? serials : started).error().to_string());
-    exit_status_ = 1;
-    stop();
+  service_->inherit_listeners();  // before anything opens a descriptor that is to be low
+  if (config_.cluster) make_cluster();
+  Result<void> ready = started;
+  if (ready) ready = config::fill_serials(config_, random_bytes);
+  if (ready) ready = start_control();
+  if (!ready) {
+    log::error("{}", ready.error().to_string());
+    fail_start();
   } else {
     service_->apply(config_, [this] { on_started(); });
   }
@@ -155,14 +167,23 @@ int Daemon::run() {
   return exit_status_;
 }
 
+void Daemon::fail_start() {
+  exit_status_ = 1;
+  stop();
+}
+
 void Daemon::on_started() {
   if (stopping_) return;  // SIGTERM was quicker
   const Service::Summary summary = service_->summary();
   if (summary.portals == 0 && summary.portals_failed != 0) {
     // Most likely another daemon, perhaps another itgtd on the same disks: not a place to go on from.
     log::error("not started: no portal can be had; stop what listens there, or change the portals");
-    exit_status_ = 1;
-    stop();
+    fail_start();
+    return;
+  }
+  if (const Result<void> joined = start_cluster(); !joined) {
+    log::error("not started: {}", joined.error().to_string());
+    fail_start();
     return;
   }
   log::info("serving {} target{} with {} LUN{} on {} portal{}, {} worker{}", summary.targets,
@@ -198,6 +219,7 @@ void Daemon::reload() {
     if (const auto refusal = config::refuse_at_start(loaded.config))
       errors.push_back(config_path_ + ": " + *refusal);
   }
+  if (errors.empty()) errors = refuse_reload(loaded.config);
   if (errors.empty()) {
     const auto filled = config::fill_serials(loaded.config, random_bytes);
     if (!filled) errors.push_back(filled.error().to_string());
@@ -210,8 +232,10 @@ void Daemon::reload() {
   }
   log::set_level(level_of(loaded.config.daemon.log_level));
   config_ = loaded.config;
+  if (group_stores_) group_stores_->configure(config_);  // before new units are restored
   service_->apply(config_, [this] {
     if (stopping_) return;
+    if (cluster_) configure_cluster();
     const Service::Summary summary = service_->summary();
     log::info("configuration reloaded: {} targets, {} LUNs, {} portals", summary.targets, summary.luns,
               summary.portals);
@@ -223,6 +247,12 @@ void Daemon::stop() {
   if (stopping_) return;
   stopping_ = true;
   sd_notify(0, "STOPPING=1");
+  leave_cluster();
+}
+
+void Daemon::stop_workers() {
+  if (workers_stopping_) return;
+  workers_stopping_ = true;
   log::info("stopping: no new logins, commands in flight finish");
   service_->refuse_connections();
   coordinator_->tell_all(Stop{});

@@ -4,6 +4,8 @@
 #include <exception>
 
 #include "base/log.h"
+#include "ha/release.h"
+#include "target/cluster_setup.h"
 #include "target/config/load.h"
 #include "target/config/validate.h"
 #include "target/daemon.h"
@@ -14,7 +16,9 @@ namespace {
 constexpr int kExitRuntime = 1;
 constexpr int kExitConfiguration = 2;
 
-int serve(const std::string& path, bool check_only) {
+enum class Job { serve, check, release };
+
+int run(const std::string& path, Job job) {
   using namespace itgtd;
   config::Loaded loaded = config::load_file(path);
   for (const config::Problem& problem : loaded.problems) {
@@ -22,11 +26,12 @@ int serve(const std::string& path, bool check_only) {
   }
   if (!loaded.problems.empty()) {
     const size_t count = loaded.problems.size();
-    std::fprintf(stderr, "itgtd: %zu error%s in %s; nothing was started\n", count, count == 1 ? "" : "s",
+    std::fprintf(stderr, "itgtd: %zu error%s in %s; nothing was done\n", count, count == 1 ? "" : "s",
                  path.c_str());
     return kExitConfiguration;
   }
-  if (check_only) {
+  if (job == Job::release) return ha::release_after_end(target::release_work(loaded.config));
+  if (job == Job::check) {
     std::printf("%s: no errors\n", path.c_str());
     return 0;
   }
@@ -44,9 +49,16 @@ int main(int argc, char** argv) {
   CLI::App app{"iSCSI target server with multipath portals"};
   std::string path = "/etc/itgtd/itgtd.toml";
   bool check_only = false;
+  bool release = false;
   app.add_option("--config", path, "configuration file")->capture_default_str()->type_name("FILE");
   app.add_flag("--check", check_only,
                "check the configuration, print every error as file:line: message, and leave");
+  auto* check = app.get_option("--check");
+  app.add_flag("--release", release,
+               "after the daemon has ended: give up the addresses and DRBD resources of all groups on this "
+               "node, so "
+               "that another one can take them (for the unit's ExecStopPost)")
+      ->excludes(check);
   app.set_version_flag("--version", "itgtd " ITGTD_VERSION);
   app.footer(
       "Signals: SIGHUP reloads the configuration; SIGTERM finishes what is in flight and stops.\n"
@@ -58,7 +70,7 @@ int main(int argc, char** argv) {
     return status == 0 ? 0 : kExitConfiguration;
   }
   try {
-    return serve(path, check_only);
+    return run(path, release ? Job::release : check_only ? Job::check : Job::serve);
   } catch (const std::exception& error) {
     itgtd::log::error("{}", error.what());
     return kExitRuntime;

@@ -76,10 +76,6 @@ state = "/dev/drbd1"
 '''
         status, out = self.check(config, "--check")
         self.assertEqual(status, 0, out)
-        # Without the HA module it is not served, and a sentence says so.
-        status, out = self.check(config)
-        self.assertEqual(status, 2, out)
-        self.assertIn("cluster", out)
 
     def test_every_error_at_once_with_file_and_line(self):
         config = f'''[[target]]

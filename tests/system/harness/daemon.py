@@ -1,5 +1,6 @@
 """itgtd as a process of a test: its configuration, its start, its end, and what its log must not have."""
 
+import fcntl
 import os
 import pathlib
 import re
@@ -62,6 +63,17 @@ class Folder:
         return str(path)
 
 
+def _is_locked(path: pathlib.Path) -> bool:
+    try:
+        with path.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+
+
 class Daemon:
     """A running itgtd. `portals`: where it must answer before start() returns."""
 
@@ -75,15 +87,19 @@ class Daemon:
         number = len(list(folder.path.glob("itgtd*.toml")))
         self.config_path = folder.path / f"itgtd{number}.toml"
         self.log_path = folder.path / f"itgtd{number}.log"
+        # Two daemons on one are refused; a later one finds what an earlier one left.
+        other = str(number) if _is_locked(folder.path / "state" / "lock") else ""
+        self.state_dir = folder.path / f"state{other}"
+        self.control_socket = folder.path / f"control{other}.sock"
         self.write_config(config)
         self.process: subprocess.Popen | None = None
 
     def write_config(self, config: str) -> None:
         head = (
             f'[daemon]\nworkers = {self.workers}\nlog_level = "{self.log_level}"\n'
-            f'control_socket = "{self.folder.path}/control.sock"\nstate_dir = "{self.folder.path}/state"\n\n'
+            f'control_socket = "{self.control_socket}"\nstate_dir = "{self.state_dir}"\n\n'
         )
-        (self.folder.path / "state").mkdir(exist_ok=True)
+        self.state_dir.mkdir(exist_ok=True)
         # Renamed into place, as an operator's tools do: a reload must not meet half a file.
         new = self.config_path.with_suffix(".new")
         new.write_text(config if "[daemon]" in config else head + config)

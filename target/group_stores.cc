@@ -1,0 +1,87 @@
+#include "target/group_stores.h"
+
+#include <algorithm>
+
+#include "scsi/logical_unit.h"
+
+namespace itgtd::target {
+
+GroupStores::GroupStores(control::EventLoop& loop, LuStore& others, const std::string& state_dir)
+    : loop_(loop),
+      member_files_(state_dir + "/members"),
+      members_(member_files_),
+      router_(others),
+      replication_(loop, members_,
+                   [this](const ha::Message& message) {
+                     if (runtime_ != nullptr) runtime_->send(message);
+                   },
+                   ha::Runtime::now_ms, {}) {}
+
+GroupStores::~GroupStores() {
+  if (runtime_ != nullptr) runtime_->set_listener({});
+}
+
+void GroupStores::connect(ha::Runtime& runtime) {
+  runtime_ = &runtime;
+  runtime.set_listener([this](const ha::Event& event) { on_event(event); });
+}
+
+void GroupStores::on_event(const ha::Event& event) {
+  if (const auto* delivered = std::get_if<ha::Delivered>(&event)) {
+    replication_.on_delivered(delivered->from, delivered->message);
+  } else if (const auto* changed = std::get_if<ha::MembersChanged>(&event)) {
+    replication_.on_members(changed->members);
+  } else if (std::holds_alternative<ha::CorosyncLost>(event)) {
+    replication_.on_members({});
+  } else if (const auto* known = std::get_if<ha::NodesKnown>(&event)) {
+    ha::UnitsOptions options;
+    options.self = runtime_->member();
+    options.nodes = known->nodes.size();
+    replication_.set_options(options);
+  }
+}
+
+void GroupStores::configure(const config::Config& config) {
+  for (const config::GroupConfig& group : config.groups) groups_[group.name].device = group.state;
+  // Units that come to a group that is served: what they keep goes where that of the others goes.
+  for (const config::TargetConfig& target : config.targets) {
+    const auto found = groups_.find(target.group);
+    if (found == groups_.end() || found->second.store == nullptr) continue;
+    Group& group = found->second;
+    for (const config::LunConfig& lun : target.luns) {
+      const std::string unit = stored_name(scsi::make_naa(lun.serial));
+      if (std::ranges::find(group.units, unit) != group.units.end()) continue;
+      group.units.push_back(unit);
+      router_.assign(unit, group.store);
+    }
+  }
+}
+
+void GroupStores::start(const std::string& name, ha::Epoch epoch, const std::vector<std::string>& units,
+                        Done done) {
+  Group& group = groups_[name];
+  for (const std::string& unit : group.units) router_.assign(unit, nullptr);
+  group.units = units;
+  if (!group.device.empty()) {
+    if (!group.on_device) group.on_device = std::make_unique<DeviceLuStore>(loop_);
+    group.store = group.on_device.get();
+    for (const std::string& unit : units) router_.assign(unit, group.store);
+    group.on_device->open({group.device, name, epoch, units}, std::move(done));
+    return;
+  }
+  if (!group.replicated) group.replicated = std::make_unique<ReplicatedLuStore>(name, members_, replication_);
+  group.store = group.replicated.get();
+  for (const std::string& unit : units) router_.assign(unit, group.store);
+  group.replicated->start(epoch, units, std::move(done));
+}
+
+void GroupStores::stop(const std::string& name) {
+  Group& group = groups_[name];
+  group.store = nullptr;
+  if (group.replicated) group.replicated->stop();
+  // A write that has begun holds the device open until it ends: the demotion is tried again then.
+  if (group.on_device) group.on_device->close([] {});
+  replication_.abandon(name);
+}
+
+}  // namespace itgtd::target
