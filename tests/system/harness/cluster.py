@@ -414,6 +414,8 @@ class ClusterCase(Case):
         super().setUp()
         if why := missing():
             self.skipTest(why)
+        if daemons.sanitized():
+            self.skipTest("three daemons with sanitizers on two cores are too slow for their leases")
         self.cluster = Cluster(self.folder)
         self.addCleanup(self.cluster.remove)
         self.addCleanup(self._show_logs)
