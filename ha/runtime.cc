@@ -141,9 +141,6 @@ Result<void> Runtime::check_safety(const CorosyncSettings& settings) const {
     PreflightGroup& checked = groups.emplace_back();
     checked.name = name;
     checked.nodes = setup.nodes;
-    for (const Vip& vip : setup.vips) {
-      checked.vips.push_back(fmt::format("{}/{}", vip.address, vip.prefix_bits));
-    }
     if (!setup.drbd.empty()) resources.push_back(setup.drbd);
   }
   std::vector<Finding> findings = preflight(settings, groups, {});  // status says which VIP has no interface
