@@ -78,8 +78,8 @@ Result<NetlinkSocket> NetlinkSocket::open(int protocol, std::initializer_list<in
   // The limit of SO_RCVBUF is the machine's; FORCE needs CAP_NET_ADMIN, which whoever changes addresses has.
   set_option(fd, SOL_SOCKET, SO_RCVBUF, receive_bytes);
   set_option(fd, SOL_SOCKET, SO_RCVBUFFORCE, receive_bytes);
-  set_option(fd, SOL_SOCKET, SO_SNDBUF, 4 * static_cast<int>(kSendBytesMax));
-  set_option(fd, SOL_SOCKET, SO_SNDBUFFORCE, 4 * static_cast<int>(kSendBytesMax));
+  set_option(fd, SOL_SOCKET, SO_SNDBUF, 2 * static_cast<int>(kSendBytesMax));
+  set_option(fd, SOL_SOCKET, SO_SNDBUFFORCE, 2 * static_cast<int>(kSendBytesMax));
   set_option(fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
   set_option(fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
   set_option(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);

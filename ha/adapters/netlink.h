@@ -64,7 +64,8 @@ class NetlinkSocket {
   /// for the kernel, some ms at most.
   Result<void> ask(ConstBytes request, const std::function<void(nlmsghdr&)>& on_answer);
 
-  static constexpr size_t kSendBytesMax = 128 * 1024;
+  /// A transaction is one datagram: this is some 12,000 portals of IPv6 that close at once.
+  static constexpr size_t kSendBytesMax = 1024 * 1024;
 
  private:
   struct Free {
