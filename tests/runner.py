@@ -54,6 +54,20 @@ class Result:
     skipped: list[str] = field(default_factory=list)
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
+    # What failed and the first lines of what it said: the end of a run's output may be all that is kept of it.
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def fail(self, name: str, said: str) -> None:
+        self.failed.append(name)
+        self.reasons[name] = reason_in(said)
+
+
+def reason_in(text: str, lines_max: int = 6) -> str:
+    """The first lines that look like the cause; without such, the last ones."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    cause = re.compile(r"error:|undefined reference|: Failure$|VIOLATION|ERROR: \w+Sanitizer|runtime error:|\w+Error: |^E: ")
+    first = next((index for index, line in enumerate(lines) if cause.search(line)), max(0, len(lines) - lines_max))
+    return "\n".join(line[:300] for line in lines[first : first + lines_max])
 
 
 def say(text: str) -> None:
@@ -98,8 +112,12 @@ def end_group(process: subprocess.Popen, log: pathlib.Path, limit: float) -> Non
         out.write(f"\nended after {limit} s\n")
 
 
+def logged(log: str) -> str:
+    return (LOGS / log).read_text(errors="replace")
+
+
 def tail(log: str, lines: int = 60) -> None:
-    say("\n".join((LOGS / log).read_text(errors="replace").split("\n")[-lines:]))
+    say("\n".join(logged(log).split("\n")[-lines:]))
 
 
 def build(folder: str, options: list[str], targets: tuple[str, ...] = ()) -> Result:
@@ -109,11 +127,11 @@ def build(folder: str, options: list[str], targets: tuple[str, ...] = ()) -> Res
         command = ["meson", "setup", folder, *options]
         if run(command, f"{name}-setup.log", BUILD_SECONDS_MAX):
             tail(f"{name}-setup.log")
-            result.failed.append(f"meson setup {folder}")
+            result.fail(f"meson setup {folder}", logged(f"{name}-setup.log"))
             return result
     if run(["ninja", "-C", folder, *targets], f"{name}-ninja.log", BUILD_SECONDS_MAX):
         tail(f"{name}-ninja.log")
-        result.failed.append(f"ninja -C {folder}")
+        result.fail(f"ninja -C {folder}", logged(f"{name}-ninja.log"))
         return result
     result.passed = 1
     return result
@@ -135,7 +153,7 @@ def tree() -> Result:
             result.passed += 1
     if run([sys.executable, "tests/tree/checks_test.py"], "tree-checks-test.log", 120):
         tail("tree-checks-test.log")
-        result.failed.append("tests/tree/checks_test.py")
+        result.fail("tests/tree/checks_test.py", logged("tree-checks-test.log"))
     else:
         result.passed += 1
     return result
@@ -153,7 +171,7 @@ def unit(folder: str = "build", environment: dict[str, str] | None = None) -> Re
         return result  # no tests are defined
     if not report.exists():
         tail(log)
-        result.failed.append(f"meson test -C {folder}")
+        result.fail(f"meson test -C {folder}", logged(log))
         return result
     for line in report.read_text().splitlines():
         count_program(json.loads(line), result)
@@ -166,8 +184,8 @@ def unit(folder: str = "build", environment: dict[str, str] | None = None) -> Re
 
 def count_program(entry: dict, result: Result) -> None:
     name, outcome, text = entry["name"], entry["result"], entry.get("stdout") or ""
-    failed = list(dict.fromkeys(re.findall(r"^\[  FAILED  \] ([\w./]+)", text, re.MULTILINE)))
-    skipped = list(dict.fromkeys(re.findall(r"^\[  SKIPPED \] ([\w./]+)", text, re.MULTILINE)))
+    failed = list(dict.fromkeys(re.findall(r"^\[  FAILED  \] ([\w/]+\.[\w./]+)", text, re.MULTILINE)))
+    skipped = list(dict.fromkeys(re.findall(r"^\[  SKIPPED \] ([\w/]+\.[\w./]+)", text, re.MULTILINE)))
     passed = re.search(r"^\[  PASSED  \] (\d+) tests?", text, re.MULTILINE)
     if outcome == "SKIP":
         result.skipped.append(name)
@@ -175,7 +193,10 @@ def count_program(entry: dict, result: Result) -> None:
     result.skipped += [f"{name}: {test}" for test in skipped]
     result.passed += int(passed.group(1)) if passed else int(outcome == "OK")
     if outcome not in ("OK", "EXPECTEDFAIL"):
-        result.failed += [f"{name}: {test}" for test in failed] or [f"{name}: {outcome.lower()}"]
+        for test in failed:
+            result.fail(f"{name}: {test}", text.partition(f"[ RUN      ] {test}\n")[2])
+        if not failed:
+            result.fail(f"{name}: {outcome.lower()}", text + "\n" + (entry.get("stderr") or ""))
 
 
 def system(folder: str = "build", names: list[str] | None = None, environment: dict[str, str] | None = None) -> Result:
@@ -193,7 +214,8 @@ def system(folder: str = "build", names: list[str] | None = None, environment: d
         return result
     found = json.loads(report.read_text())
     result.passed = len(found["passed"])
-    result.failed = [item["name"] for item in found["failed"]]
+    for item in found["failed"]:
+        result.fail(item["name"], item.get("reason") or "")
     result.skipped = [f"{item['name']}: {item['reason']}" for item in found["skipped"]]
     result.notes = found.get("notes", [])
     return result
@@ -288,6 +310,8 @@ def summary(results: list[Result]) -> int:
     for result in results:
         for name in result.failed:
             say(f"FAILED {result.stage}: {name}")
+            if result.reasons.get(name):
+                say("    " + result.reasons[name].replace("\n", "\n    "))
     passed = sum(result.passed for result in results)
     failed = sum(len(result.failed) for result in results)
     say(f"{passed} passed, {failed} failed, {sum(len(result.skipped) for result in results)} skipped")
