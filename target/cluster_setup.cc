@@ -69,8 +69,7 @@ std::vector<ha::GroupSetup> group_setups(const config::Config& config) {
           setup.portals.push_back(portal);
       }
       for (const config::LunConfig& lun : target.luns) {
-        // Memory is no disk that another node could see: the start of the service says so.
-        if (group.shared_storage && lun.path.starts_with('/')) setup.disks.push_back(lun.path);
+        if (group.shared_storage) setup.disks.push_back(lun.path);
       }
     }
     setups.push_back(std::move(setup));

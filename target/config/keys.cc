@@ -240,7 +240,8 @@ constexpr KeyInfo kKeys[] = {
      .example = "\"/dev/drbd0\"",
      .description =
          "The block device or file to serve, or \"ram:SIZE\" for memory, or \"null:SIZE\" for a disk that "
-         "forgets what is written.",
+         "forgets what is written. In a group: a device of its DRBD resource, or a disk that every node "
+         "sees.",
      .set = [](Cursor& at,
                const Value& value) { return keep(at.lun->path, value.text, check_lun_path(value.text)); },
      .required = true},

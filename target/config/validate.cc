@@ -1,6 +1,8 @@
 #include "target/config/validate.h"
 
 #include <fmt/core.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -46,6 +48,22 @@ std::string identity_of(const std::string& path) {
   return error ? std::filesystem::path(path).lexically_normal().string() : canonical.string();
 }
 
+/// drivers/block/drbd: of every DRBD device, 8.4 and 9. Documentation/admin-guide/devices.txt.
+constexpr unsigned kDrbdMajor = 147;
+
+/// Why what is at `path` can be no DRBD device, with the verb; empty when it may be one. A device that is not
+/// there (its resource is down) may be anything in /dev.
+std::string not_drbd(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0) {
+    if (!S_ISBLK(status.st_mode)) return "is no block device";
+    return major(status.st_rdev) == kDrbdMajor ? "" : "is another block device than one of DRBD";
+  }
+  std::error_code ignored;
+  const bool link = std::filesystem::is_symlink(path, ignored);
+  return link || identity_of(path).starts_with("/dev/") ? "" : "is outside /dev";
+}
+
 std::string default_product(const std::string& path) {
   if (is_memory_path(path)) return path.substr(0, path.find(':'));
   std::string name = std::filesystem::path(path).lexically_normal().filename().string();
@@ -72,6 +90,7 @@ class Validator {
   void check_chap(const TargetConfig& target);
   void number_luns(TargetConfig& target);
   void check_lun(const TargetConfig& target, LunConfig& lun);
+  void check_group_disk(const TargetConfig& target, const LunConfig& lun);
   void check_sizes(const LunConfig& lun);
   void check_wildcards();
   void check_http();
@@ -161,6 +180,15 @@ void Validator::check_group_storage(const GroupConfig& group) {
       problems_.add(group.place.line_of("state"),
                     fmt::format("{} is the state device of another group already, in line {}",
                                 in_quotes(group.state), found->second));
+    }
+    const std::string other = drbd && !shared ? not_drbd(group.state) : std::string();
+    if (!other.empty()) {
+      problems_.add(
+          group.place.line_of("state"),
+          fmt::format("{} {}, and would not move with the group's DRBD resource; name a volume of "
+                      "that resource as \"/dev/drbd1\", or remove the key to keep reservations with "
+                      "every node",
+                      in_quotes(group.state), other));
     }
   }
 }
@@ -300,6 +328,7 @@ void Validator::number_luns(TargetConfig& target) {
 void Validator::check_lun(const TargetConfig& target, LunConfig& lun) {
   if (lun.product.empty() && !lun.path.empty()) lun.product = default_product(lun.path);
   check_sizes(lun);
+  check_group_disk(target, lun);
   if (!lun.path.empty() && !is_memory_path(lun.path)) {
     const std::string identity = identity_of(lun.path);
     const auto [found, added] = paths_.try_emplace(identity, LunRef{&target, &lun});
@@ -336,6 +365,38 @@ void Validator::check_lun(const TargetConfig& target, LunConfig& lun) {
         fmt::format(
             "serial {} gives the WWID 36001405{} of {} too; initiators would take the two for one disk",
             in_quotes(lun.serial), found->first, title(*found->second.target, *found->second.lun)));
+  }
+}
+
+/// Whoever takes over must find there what was written here.
+void Validator::check_group_disk(const TargetConfig& target, const LunConfig& lun) {
+  const GroupConfig* group = find_group(target.group);
+  if (group == nullptr || lun.path.empty()) return;
+  const bool shared = group->shared_storage;
+  if (is_memory_path(lun.path)) {
+    problems_.add(
+        lun.place.line_of("path"),
+        fmt::format("{} is memory of this node, and group {} moves between nodes: what was written would "
+                    "be lost; name {}, or remove group from {} to serve it from this node alone",
+                    in_quotes(lun.path), in_quotes(group->name),
+                    shared ? "a disk that every node sees" : "the group's DRBD device as \"/dev/drbd0\"",
+                    title(target)));
+    return;
+  }
+  if (lun.create_bytes != 0) {
+    problems_.add(lun.place.line_of("create"),
+                  fmt::format("create would make an empty disk on a node that misses the disk of group {}; "
+                              "remove the key, and make the disk once by hand",
+                              in_quotes(group->name)));
+  }
+  if (shared || group->drbd.empty()) return;
+  if (const std::string other = not_drbd(lun.path); !other.empty()) {
+    problems_.add(
+        lun.place.line_of("path"),
+        fmt::format("{} {}, and group {} has DRBD resource {}: what is written there would stay on this "
+                    "node; name the device of the resource as \"/dev/drbd0\", or, for a disk that every "
+                    "node sees, put storage = \"shared\" in place of drbd",
+                    in_quotes(lun.path), other, in_quotes(group->name), in_quotes(group->drbd)));
   }
 }
 

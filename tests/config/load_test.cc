@@ -19,7 +19,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-/// The file of the design, with every key there is.
+/// The file of the design, with every key there is; one is for targets without a group.
 constexpr std::string_view kFull = R"([daemon]
 workers = 3
 polling = "always"
@@ -57,8 +57,14 @@ read_only = true
 write_cache = false
 
 [[target.lun]]
-path = "/srv/disk.img"
+path = "/dev/drbd2"
 serial = "bbbbbbb0"
+
+[[target]]
+name = "iqn.2017-01.com.linbit:file"
+portals = ["192.168.223.35"]
+[[target.lun]]
+path = "/srv/disk.img"
 create = "1G"
 
 [cluster]
@@ -114,7 +120,7 @@ TEST_F(Load, EveryKeyArrives) {
   EXPECT_EQ(config.daemon.state_dir, "/var/lib/other");
   EXPECT_EQ(config.daemon.http, "127.0.0.1:9860");
   EXPECT_EQ(config.daemon.log_level, LogLevel::debug);
-  ASSERT_EQ(config.targets.size(), 1u);
+  ASSERT_EQ(config.targets.size(), 2u);
   const TargetConfig& target = config.targets[0];
   EXPECT_EQ(target.name, "iqn.2017-01.com.linbit:drbd0");
   EXPECT_EQ(target.alias, "p_iscsi_target_0");
@@ -133,8 +139,11 @@ TEST_F(Load, EveryKeyArrives) {
 
 TEST_F(Load, EveryKeyOfLunsAndGroupsArrives) {
   const Loaded loaded = load(kFull);
-  ASSERT_EQ(loaded.config.targets.size(), 1u);
+  ASSERT_EQ(loaded.config.targets.size(), 2u);
   ASSERT_EQ(loaded.config.targets[0].luns.size(), 2u);
+  ASSERT_EQ(loaded.config.targets[1].luns.size(), 1u);
+  EXPECT_EQ(loaded.config.targets[1].luns[0].create_bytes, uint64_t{1} << 30);
+  EXPECT_EQ(loaded.config.targets[1].luns[0].product, "disk.img");
   const LunConfig& lun = loaded.config.targets[0].luns[0];
   EXPECT_EQ(lun.id, 7);
   EXPECT_EQ(lun.path, "/dev/drbd0");
@@ -149,8 +158,7 @@ TEST_F(Load, EveryKeyOfLunsAndGroupsArrives) {
   EXPECT_FALSE(lun.write_cache);
   const LunConfig& second = loaded.config.targets[0].luns[1];
   EXPECT_EQ(second.id, 0);
-  EXPECT_EQ(second.create_bytes, uint64_t{1} << 30);
-  EXPECT_EQ(second.product, "disk.img");
+  EXPECT_EQ(second.product, "drbd2");
   EXPECT_EQ(second.vendor, "LIO-ORG");
   EXPECT_EQ(second.serial, "bbbbbbb0");
   ASSERT_EQ(loaded.config.groups.size(), 1u);
