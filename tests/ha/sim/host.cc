@@ -50,9 +50,11 @@ void Host::crash() {
   for (auto& queue : queues_) queue.clear();
   services_.clear();
   lease_until_ = 0;
+  lease_watched_ = false;
   for (auto& [group, list] : addresses_)
     for (Address& address : list) {
       address.present = false;
+      address.valid_until = 0;  // the clock begins anew
       address.failed = false;
     }
   totem_.end(id_);
@@ -327,8 +329,8 @@ void Host::watch_lease() {
   if (lease_watched_) return;
   lease_watched_ = true;
   schedule_.at(world_time(lease_until_), [this, boot = boot_] {
-    lease_watched_ = false;
     if (boot != boot_) return;
+    lease_watched_ = false;
     if (clock() < lease_until_) {
       watch_lease();
       return;
