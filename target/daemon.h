@@ -76,9 +76,9 @@ class Daemon {
   std::unique_ptr<StateWriter> writer_;
   std::unique_ptr<TaskManagement> task_management_;
   std::unique_ptr<Service> service_;
-  std::unique_ptr<GroupStores> group_stores_;  ///< null without a [cluster]
   std::unique_ptr<Groups> groups_;             ///< null without a [cluster]
   std::unique_ptr<ha::Runtime> cluster_;       ///< null without a [cluster]
+  std::unique_ptr<GroupStores> group_stores_;  ///< null without a [cluster]; listens to it: goes before it
   std::unique_ptr<control::ControlServer> control_;
   std::optional<ha::ServiceWatchdog> watchdog_;  ///< where the service manager watches
   std::optional<StateDirLock> state_dir_lock_;
