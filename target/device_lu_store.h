@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "target/blocking_calls.h"
+#include "target/control/blocking_calls.h"
 #include "target/lu_store.h"
 #include "target/state_device.h"
 
@@ -45,7 +45,7 @@ class DeviceLuStore final : public LuStore {
   void on_saved(const Result<void>& result);
   void end_close();
 
-  BlockingCalls calls_;
+  control::BlockingCalls calls_;
   /// Owners: this and the call that works with it.
   std::shared_ptr<StateDevice> device_;
   std::map<std::string, Value, std::less<>> values_;  ///< what load() gives

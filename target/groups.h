@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "ha/group_service.h"
-#include "target/blocking_calls.h"
+#include "target/control/blocking_calls.h"
 #include "target/control/event_loop.h"
 #include "target/coordinator.h"
 #include "target/service.h"
@@ -89,7 +89,7 @@ class Groups final : public ha::GroupService {
   control::EventLoop& loop_;
   Coordinator& coordinator_;
   Service& service_;
-  BlockingCalls calls_;
+  control::BlockingCalls calls_;
   std::shared_ptr<Lease> lease_;  ///< owners: this and every worker
   std::map<std::string, Group> groups_;
   Prepare prepare_;

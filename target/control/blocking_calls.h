@@ -1,4 +1,4 @@
-// Calls that may block for as long as a disk hangs, away from the control thread.
+// Calls that may block for as long as a disk or another process hangs, away from the control thread.
 #pragma once
 
 #include <functional>
@@ -6,14 +6,14 @@
 
 #include "target/control/event_loop.h"
 
-namespace itgtd::target {
+namespace itgtd::control {
 
 /// Each call has a thread of its own, so that one that hangs keeps no other from its end. Callers bound how
 /// many there are: one for each group at a time. What has not ended when this goes is left to itself.
 class BlockingCalls {
  public:
   /// `loop` outlives it.
-  explicit BlockingCalls(control::EventLoop& loop);
+  explicit BlockingCalls(EventLoop& loop);
   ~BlockingCalls();
   BlockingCalls(const BlockingCalls&) = delete;
   BlockingCalls& operator=(const BlockingCalls&) = delete;
@@ -25,7 +25,7 @@ class BlockingCalls {
  private:
   struct Shared;
   std::shared_ptr<Shared> shared_;  ///< owners: this and the threads
-  control::Subscription watch_;
+  Subscription watch_;
 };
 
-}  // namespace itgtd::target
+}  // namespace itgtd::control
