@@ -1,5 +1,6 @@
 """The corosync adapter by itself (corosync_probe.cc), on three nodes with a real corosync each."""
 
+import os
 import pathlib
 import signal
 import subprocess
@@ -19,7 +20,8 @@ class Probe:
 
     def __init__(self, node: Node, group: str = GROUP, name: str = "probe"):
         self.node = node
-        self.process: Process = node.start(name, [binary(), group], stdin=subprocess.PIPE)
+        self.process: Process = node.start(name, [binary(), group], stdin=subprocess.PIPE,
+                                           env={**os.environ, **daemons.SANITIZER_OPTIONS})
         self.lines_before = 0
 
     def lines(self, start: str = "") -> list[str]:
@@ -65,6 +67,7 @@ class Corosync(ClusterCase):
         super().setUp()
         if not pathlib.Path(binary()).exists():
             self.skipTest(f"{binary()} is not built")
+        self.addCleanup(self.end_probes)
         self.seconds = self.cluster.start_corosync()
 
     def probes(self) -> list[Probe]:
@@ -74,6 +77,16 @@ class Corosync(ClusterCase):
             for other in probes:
                 probe.wait_last("members", other.member())
         return probes
+
+    def end_probes(self) -> None:
+        """Those that still run: a leak shows only at an end."""
+        if self.failed():
+            return
+        for node in self.nodes:
+            for process in node.processes:
+                if process is not node.corosync and process.running() and process.popen.stdin:
+                    process.popen.stdin.close()
+                    self.assertEqual(process.popen.wait(20), 0, f"how {process.name} on {node.name} ended")
 
     def same_ring(self, probes: list[Probe], nodes: str, quorate: str) -> None:
         """The newest ring and the newest quorum notification of all are of the same ring."""
@@ -206,6 +219,7 @@ class Corosync(ClusterCase):
     def test_names_that_are_too_long(self):
         probe = Probe(self.nodes[0], "x" * 129)
         self.assertIn("has 129 bytes: corosync allows 1 to 128", probe.wait("error"))
+        self.assertEqual(probe.process.popen.wait(10), 1)
         self.assertEqual(Probe(self.nodes[0], "x" * 128, "longest").wait("members", "ended -")[:10], "members 1/")
 
     def test_stopped_process(self):

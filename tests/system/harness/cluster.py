@@ -414,15 +414,23 @@ class ClusterCase(Case):
         super().setUp()
         if why := missing():
             self.skipTest(why)
-        if daemons.sanitized():
-            self.skipTest("the cluster has not been tried with sanitizers yet")
         self.cluster = Cluster(self.folder)
         self.addCleanup(self.cluster.remove)
         self.addCleanup(self._show_logs)
+        self.addCleanup(self._check_logs)
         self.nodes = self.cluster.nodes
 
-    def _show_logs(self) -> None:
+    def failed(self) -> bool:
         # run.py's results: a cleanup is not told how its test ended.
         outcomes = getattr(self._outcome.result, "outcomes", {})
-        if any(self.id().endswith(name) and outcome == "failed" for name, (outcome, _) in outcomes.items()):
+        return any(self.id().endswith(name) and outcome == "failed" for name, (outcome, _) in outcomes.items())
+
+    def _show_logs(self) -> None:
+        if self.failed():
             print(self.cluster.logs(), flush=True)
+
+    def _check_logs(self) -> None:
+        for path in self.folder.path.glob("*.log"):
+            if not path.name.endswith("-corosync.log"):
+                bad = daemons.BAD_IN_LOG.search(path.read_text(errors="replace"))
+                self.assertIsNone(bad, f"in {path.name}")
