@@ -25,7 +25,7 @@ CONFIG = """[cluster]
 [[group]]
 name = "drbd0"
 storage = "shared"
-vips = ["192.168.222.35/24", "192.168.221.35/24"]
+vips = [{vips}]
 
 [[target]]
 name = "{iqn}"
@@ -50,7 +50,7 @@ class Writer:
 
     def __init__(self, test: "Served", interval_ms: int = 2):
         self.test = test
-        urls = [f"iscsi://{vip}/{IQN}/0" for vip in VIPS]
+        urls = [f"iscsi://{f'[{vip}]' if ':' in vip else vip}/{IQN}/0" for vip in test.vips]
         command = [writer_binary(), "110", str(interval_ms), *urls]
         self.process: Process = test.cluster.client.start("writer", command)
 
@@ -85,6 +85,8 @@ class Served(ClusterCase):
     """A cluster whose group is served when a test begins."""
 
     started_by_setup = True
+    vips = VIPS
+    prefix_bits = (24, 24)
 
     def setUp(self) -> None:
         super().setUp()
@@ -96,14 +98,19 @@ class Served(ClusterCase):
                 self.skipTest(f"{tool} is not installed")
         self.addCleanup(self.end_daemons)
         self.disk = self.folder.disk("disk", 16 * MIB)
+        self.prepare_networks()
         self.cluster.start_corosync()
         if self.started_by_setup:
             self.start_itgtd()
             self.owner = self.wait_served()
 
+    def prepare_networks(self) -> None:
+        """What a test adds to them."""
+
     def start_itgtd(self) -> None:
+        vips = ", ".join(f'"{vip}/{bits}"' for vip, bits in zip(self.vips, self.prefix_bits))
         for node in self.nodes:
-            node.start_itgtd(CONFIG.format(iqn=IQN, disk=self.disk))
+            node.start_itgtd(CONFIG.format(iqn=IQN, disk=self.disk, vips=vips))
 
     def end_daemons(self) -> None:
         """All that still run, at once, as when all machines are shut down: a leak shows only at a daemon's end."""
@@ -137,14 +144,14 @@ class Served(ClusterCase):
         wanted = f" on {on.name}" if on else f" not on {not_on.name}" if not_on else ""
         return eventually(owner, seconds, f"the group is served{wanted}", 0.1)
 
-    def one_owner(self, vips: tuple[str, ...] = VIPS) -> Node:
+    def one_owner(self) -> Node:
         """Every node names the same one, and that one alone has the VIPs."""
         def agreed() -> Node | None:
             groups = [self.group(node) for node in self.live()]
             if any(group["state"] != "active" for group in groups) or len({(g["owner"], g["epoch"]) for g in groups}) != 1:
                 return None
-            holders = {node.name: node.addresses() & set(VIPS) for node in self.nodes}
-            right = {node.name: set(vips) if node.name == groups[0]["owner"] else set() for node in self.nodes}
+            holders = {node.name: node.addresses() & set(self.vips) for node in self.nodes}
+            right = {node.name: set(self.vips) if node.name == groups[0]["owner"] else set() for node in self.nodes}
             return next(node for node in self.nodes if node.name == groups[0]["owner"]) if holders == right else None
 
         return eventually(agreed, 20, "one owner that alone has the VIPs", 0.2)
@@ -367,6 +374,52 @@ class Failover(Served):
         writer.wait_more()
         self.one_owner()
         writer.finish("all nodes restarted, one stays away", 45000)
+
+
+class IPv6(Served):
+    """A VIP of each family; the writer has a path on each."""
+
+    vips = ("192.168.222.35", "2001:db8:221::35")
+    prefix_bits = (24, 64)
+
+    def prepare_networks(self) -> None:
+        for number, machine in enumerate([*self.nodes, self.cluster.client], 1):
+            machine.run("ip", "address", "add", f"2001:db8:221::{number}/64", "dev", "enp0s9", "nodad")
+
+    def test_planned_move(self):
+        writer = self.writer()
+        eventually(lambda: writer.paths() == 2, 20, "both paths")
+        target = self.others(self.owner)[0]
+        self.owner.itgtctl("move", GROUP, target.name)
+        self.wait_served(on=target)
+        writer.wait_more()
+        self.assertIs(self.one_owner(), target)
+        eventually(lambda: writer.paths() == 2, 20, "both paths after the move")
+        writer.finish("planned move, a VIP of IPv6", 3000)
+
+    def test_node_lost(self):
+        """The path of IPv6 is back too: announced, and the old connection reset."""
+        writer = self.writer()
+        eventually(lambda: writer.paths() == 2, 20, "both paths")
+        self.owner.power_off()
+        self.wait_served(not_on=self.owner)
+        writer.wait_more()
+        self.assertIsNot(self.one_owner(), self.owner)
+        eventually(lambda: writer.paths() == 2, 20, "both paths on the new owner")
+        writer.finish("node lost, a VIP of IPv6", 15000)
+
+    def test_only_the_vip_of_ipv6_is_left(self):
+        """The network of IPv4 is cut on every node."""
+        writer = self.writer()
+        for node in self.nodes:
+            self.cluster.unplug(node, "enp0s8")
+        writer.wait_more(300)
+        self.assertEqual(self.group(self.owner)["owner"], self.owner.name)
+        for node in self.nodes:
+            self.cluster.plug(node, "enp0s8")
+        eventually(lambda: writer.paths() == 2, 40, "the second path")
+        self.assertIs(self.one_owner(), self.owner)
+        writer.finish("IPv6 alone for a while", 15000)
 
 
 class Links(Served):
