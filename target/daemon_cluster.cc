@@ -39,7 +39,9 @@ void Daemon::make_cluster() {
   cluster_ = std::make_unique<ha::Runtime>(loop_, *groups_, config_.daemon.state_dir);
   group_stores_->connect(*cluster_);
   group_stores_->configure(config_);
-  groups_->set_on_closed([this](const std::string& group) { group_stores_->stop(group); });
+  groups_->set_release([this](const std::string& group, std::function<void()> done) {
+    group_stores_->stop(group, std::move(done));
+  });
   groups_->set_prepare(
       [this](const std::string& group, ha::Epoch epoch, const std::vector<std::string>& units,
              GroupStores::Done done) { group_stores_->start(group, epoch, units, std::move(done)); });

@@ -22,7 +22,8 @@ void DeviceLuStore::open(const StateDevice::Options& options, Done done) {
                if (alive.expired()) return;
                busy_ = false;
                if (turn != turn_) {
-                 *opened = Error{ECANCELED, "the group was stopped"};  // closes it
+                 if (*opened) device_ = std::move(opened->value());
+                 *opened = Error{ECANCELED, "the group was stopped"};
                  end_close();
                } else if (*opened) {
                  device_ = std::move(opened->value());
@@ -48,9 +49,19 @@ void DeviceLuStore::close(std::function<void()> done) {
 }
 
 void DeviceLuStore::end_close() {
-  device_.reset();
   values_.clear();
-  for (const std::function<void()>& done : std::exchange(closing_, {})) done();
+  if (device_ == nullptr) {
+    for (const std::function<void()>& done : std::exchange(closing_, {})) done();
+    return;
+  }
+  // Closing may block as opening may. The call is the last owner.
+  busy_ = true;
+  calls_.run([device = std::move(device_)]() mutable { device.reset(); },
+             [this, alive = std::weak_ptr(alive_)] {
+               if (alive.expired()) return;
+               busy_ = false;
+               end_close();
+             });
 }
 
 Result<std::optional<LuStore::Value>> DeviceLuStore::load(std::string_view name) {

@@ -29,8 +29,8 @@ class DeviceLuStore final : public LuStore {
   /// What is waiting to be saved ends with an error; `done` when the device is closed, which takes as long as
   /// a write that has begun.
   void close(std::function<void()> done);
-  /// True exactly when the device is held open.
-  [[nodiscard]] bool is_open() const { return device_ != nullptr; }
+  /// False exactly when the device is held open by nobody here.
+  [[nodiscard]] bool is_open() const { return busy_ || device_ != nullptr; }
 
   Result<std::optional<Value>> load(std::string_view name) override;
   void save(std::string_view name, ConstBytes bytes, SaveDone done) override;
@@ -50,7 +50,7 @@ class DeviceLuStore final : public LuStore {
   std::shared_ptr<StateDevice> device_;
   std::map<std::string, Value, std::less<>> values_;  ///< what load() gives
   std::deque<Save> saves_;                            ///< the first one is being written when `busy_`
-  bool busy_ = false;                                 ///< a call works with the device
+  bool busy_ = false;                                 ///< a call opens, writes or closes the device
   bool ready_ = false;                                ///< between open() and close()
   uint64_t turn_ = 0;  ///< of open() and close(): a late end of an earlier one is void
   std::vector<std::function<void()>> closing_;

@@ -75,13 +75,16 @@ void GroupStores::start(const std::string& name, ha::Epoch epoch, const std::vec
   group.replicated->start(epoch, units, std::move(done));
 }
 
-void GroupStores::stop(const std::string& name) {
+void GroupStores::stop(const std::string& name, std::function<void()> done) {
   Group& group = groups_[name];
   group.store = nullptr;
   if (group.replicated) group.replicated->stop();
-  // A write that has begun holds the device open until it ends: the demotion is tried again then.
-  if (group.on_device) group.on_device->close([] {});
   replication_.abandon(name);
+  if (group.on_device) {
+    group.on_device->close(std::move(done));
+  } else {
+    done();
+  }
 }
 
 }  // namespace itgtd::target

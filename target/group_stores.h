@@ -36,8 +36,9 @@ class GroupStores {
   void configure(const config::Config& config);
   /// Before the units of a group are restored: gets their newest values. An error says what to do.
   void start(const std::string& group, ha::Epoch epoch, const std::vector<std::string>& units, Done done);
-  /// After its disks have been closed.
-  void stop(const std::string& group);
+  /// After its disks have been closed. `done` when the state device is closed too: only then can another node
+  /// have it.
+  void stop(const std::string& group, std::function<void()> done);
 
  private:
   void on_event(const ha::Event& event);

@@ -178,10 +178,31 @@ void Groups::on_opened(const std::string& name, std::vector<Service::OpenedMediu
 void Groups::end_start(const std::string& name, const Result<void>& result) {
   Group& group = groups_[name];
   if (group.phase != Phase::opening) return;
-  group.phase = result ? Phase::open : Phase::closed;
-  mark_changed(group);
-  if (!result && on_closed_) on_closed_(name);
-  for (const Done& done : std::exchange(group.when_done, {})) done(result);
+  if (result) {
+    group.phase = Phase::open;
+    mark_changed(group);
+    for (const Done& done : std::exchange(group.when_done, {})) done(result);
+    return;
+  }
+  group.phase = Phase::closing;
+  ++group.turn;
+  group.releasing = true;
+  release(name, [this, name, result, starting = std::exchange(group.when_done, {})] {
+    Group& now = groups_[name];
+    now.releasing = false;
+    now.phase = Phase::closed;
+    mark_changed(now);
+    for (const Done& done : starting) done(result);
+    for (const Done& done : std::exchange(now.when_done, {})) done({});
+  });
+}
+
+void Groups::release(const std::string& name, std::function<void()> done) {
+  if (release_) {
+    release_(name, std::move(done));
+  } else {
+    done();
+  }
 }
 
 // --- Quiesce
@@ -298,14 +319,20 @@ void Groups::close_media(const std::string& name) {
 
 void Groups::end_stop(const std::string& name) {
   Group& group = groups_[name];
-  if (group.phase != Phase::closing || !group.out || group.calls != 0) return;
+  if (group.phase != Phase::closing || !group.out || group.calls != 0 || group.releasing) return;
+  group.releasing = true;
+  release(name, [this, name] { on_released(name); });
+}
+
+void Groups::on_released(const std::string& name) {
+  Group& group = groups_[name];
+  group.releasing = false;
   group.phase = Phase::closed;
   group.suspended = false;
   group.pairs.clear();
   group.closed.clear();
   govern(name);
   mark_changed(group);
-  if (on_closed_) on_closed_(name);
   for (const Done& done : std::exchange(group.when_done, {})) done({});
 }
 

@@ -47,10 +47,10 @@ class Groups final : public ha::GroupService {
   using Prepare = std::function<void(const std::string& group, ha::Epoch epoch,
                                      const std::vector<std::string>& units, Done done)>;
   void set_prepare(Prepare prepare) { prepare_ = std::move(prepare); }
-  /// Told when the disks of a group have been closed, or a start has failed, before whoever asked is.
-  void set_on_closed(std::function<void(const std::string& group)> on_closed) {
-    on_closed_ = std::move(on_closed);
-  }
+  /// Gives up what was prepared: asked when the disks of a group have been closed, or a start has failed.
+  /// Whoever asked for that is answered when it is done.
+  using Release = std::function<void(const std::string& group, std::function<void()> done)>;
+  void set_release(Release release) { release_ = std::move(release); }
 
  private:
   enum class Phase : uint8_t { closed, opening, open, quiesced, closing };
@@ -64,6 +64,7 @@ class Groups final : public ha::GroupService {
     std::shared_ptr<Quiesce> quiesce;  ///< null: none is under way; owners: this and what it waits for
     uint32_t calls = 0;                ///< blocking ones: they have a share of its media
     bool out = false;                  ///< closing: the workers have nothing of it any more
+    bool releasing = false;            ///< closing: its disks are closed, and what was prepared is given up
     std::set<ha::TcpPair> pairs;       ///< that are open, as far as was reported
     std::vector<ha::TcpPair> opened;   ///< not reported yet
     std::vector<ha::TcpPair> closed;
@@ -79,6 +80,8 @@ class Groups final : public ha::GroupService {
   void end_quiesce(const std::string& name, const Result<void>& result);
   void close_media(const std::string& name);
   void end_stop(const std::string& name);
+  void release(const std::string& name, std::function<void()> done);
+  void on_released(const std::string& name);
   /// Away from this thread, for the group: `next` when it is done.
   void call(const std::string& name, std::function<void()> work, std::function<void()> next);
   void on_connection(const std::string& name, const ha::TcpPair& pair, bool opened);
@@ -93,7 +96,7 @@ class Groups final : public ha::GroupService {
   std::shared_ptr<Lease> lease_;  ///< owners: this and every worker
   std::map<std::string, Group> groups_;
   Prepare prepare_;
-  std::function<void(const std::string&)> on_closed_;
+  Release release_;
   OnSessions on_sessions_;
   control::Subscription report_timer_;
 };

@@ -168,6 +168,30 @@ TEST_F(GroupsTest, WhatIsKeptIsFetchedBeforeItIsRestored) {
   EXPECT_EQ(seen<AddLun>().size(), 2u);
 }
 
+TEST_F(GroupsTest, StoppedWhenWhatWasPreparedIsGivenUp) {
+  std::function<void()> given_up;
+  groups_.set_release([&](const std::string&, std::function<void()> done) { given_up = std::move(done); });
+  ASSERT_TRUE(start());
+  groups_.stop("g", keep());
+  ASSERT_TRUE(run_until(loop_, [&] { return given_up != nullptr; }));
+  settle();
+  EXPECT_TRUE(results_.empty()) << "the state device is open: another node can't have it";
+  EXPECT_FALSE(start()) << "nor this one, again";
+  given_up();
+  EXPECT_TRUE(result());
+
+  given_up = nullptr;
+  std::filesystem::remove(path_);
+  groups_.start("g", 2, keep());
+  ASSERT_TRUE(run_until(loop_, [&] { return given_up != nullptr; }));
+  groups_.stop("g", keep());
+  settle();
+  EXPECT_TRUE(results_.empty());
+  given_up();
+  EXPECT_FALSE(result()) << "the start";
+  EXPECT_TRUE(result()) << "the stop";
+}
+
 TEST_F(GroupsTest, AUnitThatCannotBeRestoredKeepsAllClosed) {
   apply({disk(0), disk(1)});
   store_.kept["60014050123456789abcd01000000000"] = {std::byte{1}};

@@ -208,6 +208,19 @@ TEST_F(DeviceLuStoreTest, CloseEndsWhatWaits) {
   closed();
 }
 
+TEST_F(DeviceLuStoreTest, IsClosedAwayFromThisThread) {
+  EXPECT_EQ(opened(), "ok");
+  std::string outcome;
+  store_->close([&] { outcome = "closed"; });
+  EXPECT_EQ(outcome, "") << "closing may block as well";
+  EXPECT_TRUE(store_->is_open());
+  EXPECT_NE(opened(), "ok");
+  wait(outcome);
+  EXPECT_EQ(outcome, "closed");
+  EXPECT_FALSE(store_->is_open());
+  EXPECT_EQ(opened(), "ok");
+}
+
 TEST_F(DeviceLuStoreTest, ClosedWhileItIsOpened) {
   std::string open_outcome;
   store_->open(options(), into(open_outcome));
