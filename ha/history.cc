@@ -82,7 +82,7 @@ OwnerChange change_of_json(const Json& json) {
   json.at("epoch").get_to(change.epoch);
   json.at("from").get_to(change.from);
   json.at("to").get_to(change.to);
-  change.reason = enum_named(json.at("reason").get<std::string>(), Reason::drained);
+  change.reason = enum_named(json.at("reason").get<std::string>(), Reason::renewed);
   json.at("decided_at").get_to(change.decided_at);
   json.at("decided_unix_ms").get_to(change.decided_unix_ms);
   json.at("silence_ms").get_to(change.silence_ms);

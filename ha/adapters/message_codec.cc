@@ -119,7 +119,7 @@ constexpr uint64_t last_of(Phase) {
   return static_cast<uint64_t>(Phase::stopping);
 }
 constexpr uint64_t last_of(Reason) {
-  return static_cast<uint64_t>(Reason::drained);
+  return static_cast<uint64_t>(Reason::renewed);
 }
 constexpr uint64_t last_of(Wish::Kind) {
   return static_cast<uint64_t>(Wish::Kind::maintenance_off);

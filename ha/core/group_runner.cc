@@ -113,6 +113,7 @@ void begin_stop(Node& node, Group& group) {
   const bool planned = run.phase == Phase::active && has_lease(node);
   run.promote = run.addresses = run.service = 0;
   run.released = false;
+  run.doubtful = false;
   enter(node, group, Phase::stopping);
   stop_step(node, group, planned ? StopStep::quiesce : StopStep::service);
 }
@@ -232,6 +233,7 @@ void begin_start(Node& node, Group& group) {
   Run& run = group.run;
   enter(node, group, Phase::starting);
   run.released = false;
+  run.doubtful = false;
   run.promoted = false;
   group.opened.clear();
   group.closed.clear();
@@ -255,7 +257,7 @@ void activate(Node& node, Group& group) {
     alarm(node, group, "none of its VIPs is reachable here, nor on another node that could have it");
   }
   send(node, Outcome{group.spec.name, run.epoch, true, true, {}});
-  if (!has_lease(node)) {
+  if (!has_lease(node) || run.doubtful) {
     SuspendService suspend;
     suspend.group = group.spec.name;
     suspend.epoch = run.epoch;
@@ -283,8 +285,8 @@ TimeMs run_start(Node& node, Group& group) {
     return run.step_since + node.timing.step_ms;
   }
   if (run.promoted && run.addresses == 0) {
-    if (!has_lease(node)) {
-      return kNever;  // a lease makes every group looked at
+    if (!has_lease(node) || run.doubtful) {
+      return kNever;  // a lease makes every group looked at, a new epoch this one
     }
     StartService start;
     start.connections.assign(group.connections.begin(), group.connections.end());
@@ -376,6 +378,9 @@ TimeMs run_idle(Node& node, Group& group) {
 
 TimeMs run_waiting(Node& node, Group& group) {
   Run& run = group.run;
+  if (run.epoch < forgotten_below(node)) {
+    return kNever;  // the proposer gives it a new one
+  }
   const Awaited others = awaited(node, group, run.epoch);
   if (others.nodes.empty()) {
     if (!has_lease(node)) {
@@ -398,8 +403,10 @@ TimeMs run_waiting(Node& node, Group& group) {
 
 TimeMs run_suspended(Node& node, Group& group) {
   if (has_lease(node)) {
-    resume(node, group);
-    return kNever;
+    if (!group.run.doubtful) {
+      resume(node, group);
+    }
+    return kNever;  // otherwise the proposer gives it a new epoch
   }
   if (group.spec.storage != StorageKind::drbd) {
     return kNever;  // it writes nothing, and others ask before they do

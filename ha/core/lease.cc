@@ -165,6 +165,7 @@ void renew_lease(Node& node) {
   }
   if (node.lapsed && node.now < node.lease_until && is_told_everything(node)) {
     node.lapsed = false;
+    check_doubts(node);
     node.all_dirty = true;
     note(node, Note::Kind::info, {}, 0, "this node has a lease");
   }

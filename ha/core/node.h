@@ -91,6 +91,9 @@ struct Run {
   Epoch stopped_epoch = 0;  ///< stopped for good under this one: the daemon ends
   Epoch acked = 0;          ///< newest epoch acknowledged
   bool released = true;     ///< true exactly when nothing of the group can be served or written from here
+  /// True exactly when the lease has ended since it was started, and a newer epoch may have been served and
+  /// forgotten meanwhile: it goes on under a new one only.
+  bool doubtful = false;
 };
 
 /// An acknowledgement as it came.
@@ -98,6 +101,10 @@ struct Acked {
   Epoch epoch = 0;
   TimeMs at = 0;
   std::map<NodeId, TimeMs> silence;
+  uint32_t pid = 0;  ///< who said so
+  /// This node had the group and a lease without a gap then: nobody can have served a newer epoch yet, so
+  /// that process has forgotten none.
+  bool vouches = false;
 };
 
 struct Failures {
@@ -250,6 +257,11 @@ void on_assign(Node& node, NodeId from, const Assign& assign);
 void on_ack(Node& node, NodeId from, const Ack& ack);
 void merge_table(Node& node, NodeId from, const Table& table);
 void send_ack(Node& node, const std::string& group, Epoch epoch);
+/// Above every epoch that a node may have forgotten when its daemon was started, as far as is known.
+[[nodiscard]] Epoch forgotten_below(const Node& node);
+/// The lease is to be trusted again: which groups may have been served elsewhere in between, and who knew has
+/// forgotten.
+void check_doubts(Node& node);
 /// Which nodes an owner by `epoch` still waits for; with when at the latest to look again.
 struct Awaited {
   std::vector<NodeId> nodes;

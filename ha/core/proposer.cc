@@ -125,6 +125,24 @@ std::optional<Cause> cause_better(const Node& node, const Group& group, const Ca
   return std::nullopt;
 }
 
+/// This node owns it and is not to start it, or to go on, under the epoch that it has: see docs/adr/0010.
+bool needs_new_epoch(const Node& node, const Group& group) {
+  const Run& run = group.run;
+  if (ownership_of(node, group.spec.name).owner != node.self) {
+    return false;
+  }
+  return run.doubtful || (run.phase == Phase::waiting && run.epoch < forgotten_below(node));
+}
+
+/// The lease is trusted, the quorum's word is of this ring, and everybody who is heard has told its table.
+bool may_decide(const Node& node) {
+  bool may = has_lease(node) && quorum_holds(node) && is_heard(node, node.self) && !node.stopped;
+  for (const auto& [id, peer] : node.peers) {
+    may = may && (id == node.self || peer.has_report || !is_heard(node, id));
+  }
+  return may;
+}
+
 /// How long this node waits for those before it.
 TimeMs turn(const Node& node) {
   TimeMs before = 0;
@@ -138,12 +156,9 @@ TimeMs turn(const Node& node) {
 /// give one epoch two owners.
 Epoch next_epoch(const Node& node, Epoch old) {
   uint64_t index = 0;
-  Epoch least = std::max({old + 1, node.ring.seq << 16, node.epoch_floor});
+  const Epoch least = std::max({old + 1, node.ring.seq << 16, forgotten_below(node)});
   for (const auto& [id, peer] : node.peers) {
     index += peer.configured && id < node.self ? 1 : 0;
-    if (peer.configured && peer.has_report && is_believable(node, peer.report.epoch_floor)) {
-      least = std::max(least, peer.report.epoch_floor);
-    }
   }
   return least + ((index - least) & (kNodesMax - 1));
 }
@@ -192,6 +207,9 @@ std::optional<Cause> cause_of(const Node& node, const Group& group) {
       return Cause{Reason::moved, target, 0, ownership.owner == node.self};
     }
   }
+  if (needs_new_epoch(node, group)) {
+    return Cause{Reason::renewed, node.self, 0, true};
+  }
   if (owner == nullptr || !is_heard(node, ownership.owner)) {
     return std::nullopt;
   }
@@ -199,12 +217,7 @@ std::optional<Cause> cause_of(const Node& node, const Group& group) {
 }
 
 void update_may_propose(Node& node) {
-  bool may = has_lease(node) && quorum_holds(node) && is_heard(node, node.self) &&
-             !node.table.standing.maintenance && !node.stopped;
-  for (const auto& [id, peer] : node.peers) {
-    may = may && (id == node.self || peer.has_report || !is_heard(node, id));
-  }
-  if (!may) {
+  if (!may_decide(node) || node.table.standing.maintenance) {
     node.may_propose_since = -1;
   } else if (node.may_propose_since < 0) {
     node.may_propose_since = node.now;
@@ -250,7 +263,9 @@ TimeMs propose(Node& node, Group& group) {
     group.cause_epoch = ownership.epoch;
   }
   group.cause = cause;
-  if (node.may_propose_since < 0) {
+  // Maintenance keeps every group where it is, but the owner itself may go on.
+  const bool may = cause->reason == Reason::renewed ? may_decide(node) : node.may_propose_since >= 0;
+  if (!may) {
     return std::min(look_at, node.now + kLookAgainMs);
   }
   TimeMs since = group.cause_since;

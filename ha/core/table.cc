@@ -34,7 +34,9 @@ void take(Node& node, const std::string& name, const Ownership& ownership, bool 
   }
   Group& group = found->second;
   std::erase_if(group.acks, [&](const auto& entry) { return entry.second.epoch < ownership.epoch; });
-  group.wish.reset();
+  if (ownership.reason != Reason::renewed) {
+    group.wish.reset();
+  }
   group.cause.reset();
   if (ownership.reason == Reason::more_paths) {
     group.more_paths_pause_ms = std::clamp(group.more_paths_pause_ms * 2, kMorePathsMs, kMorePathsMaxMs);
@@ -126,10 +128,42 @@ void on_ack(Node& node, NodeId from, const Ack& ack) {
     ++node.messages_dropped;
     return;
   }
+  const Group& group = found->second;
+  const uint32_t pid = node.peers.at(from).pid;
   Acked& acked = found->second.acks[from];
   if (ack.epoch >= acked.epoch) {
-    acked = {ack.epoch, node.now, ack.silence};
+    const bool runs = group.run.phase == Phase::starting || group.run.phase == Phase::active;
+    const bool sure = runs && has_lease(node) && !group.run.doubtful && group.run.epoch == ack.epoch;
+    const bool before = acked.vouches && acked.pid == pid && acked.epoch == ack.epoch;
+    acked = {ack.epoch, node.now, ack.silence, pid, sure || before};
     mark_dirty(node, ack.group);
+  }
+}
+
+Epoch forgotten_below(const Node& node) {
+  Epoch bound = node.epoch_floor;
+  for (const auto& [id, peer] : node.peers) {
+    if (peer.configured && peer.has_report && is_believable(node, peer.report.epoch_floor)) {
+      bound = std::max(bound, peer.report.epoch_floor);
+    }
+  }
+  return bound;
+}
+
+void check_doubts(Node& node) {
+  for (auto& [name, group] : node.groups) {
+    Run& run = group.run;
+    if (run.phase != Phase::starting && run.phase != Phase::suspended) {
+      continue;
+    }
+    for (const auto& [id, peer] : node.peers) {
+      const auto acked = group.acks.find(id);
+      const bool vouches = acked != group.acks.end() && acked->second.vouches &&
+                           acked->second.epoch == run.epoch && acked->second.pid == peer.last_pid;
+      run.doubtful = run.doubtful ||
+                     (peer.configured && peer.has_report && !vouches &&
+                      is_believable(node, peer.report.epoch_floor) && peer.report.epoch_floor > run.epoch);
+    }
   }
 }
 

@@ -58,6 +58,8 @@ const char* to_string(Reason reason) {
       return "moved";
     case Reason::drained:
       return "drained";
+    case Reason::renewed:
+      return "started again";
   }
   return "unknown";
 }

@@ -109,6 +109,7 @@ enum class Reason : uint8_t {
   failback,     ///< a more preferred node can take it
   moved,        ///< an operator's move
   drained,      ///< its owner is drained, or its daemon stops
+  renewed,      ///< the same owner starts it again, above every epoch that may have been forgotten
 };
 [[nodiscard]] const char* to_string(Reason reason);
 

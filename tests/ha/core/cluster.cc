@@ -51,7 +51,8 @@ void Cluster::start(const std::vector<GroupSpec>& specs) {
 void Cluster::start_node(NodeId id) {
   Daemon& daemon = daemons.at(id);
   daemon.pid = next_pid_++;
-  daemon.state = std::make_unique<State>(id, "node-" + std::to_string(id), daemon.pid, timing);
+  daemon.state =
+      std::make_unique<State>(id, "node-" + std::to_string(id), daemon.pid, timing, Origin{{}, daemon.floor});
   daemon.frozen = false;
   daemon.stopped = false;
   daemon.queue.clear();
@@ -219,6 +220,9 @@ void Cluster::act(NodeId id, const Action& action) {
     return;
   }
   daemon.log.push_back(action);
+  if (const auto* note = std::get_if<Note>(&action); note && note->kind == Note::Kind::decision) {
+    daemon.floor = std::max(daemon.floor, ((note->epoch >> 16) + 1) << 16);
+  }
   const Fate what = fate ? fate(id, action) : Fate{};
   daemon.stopped = daemon.stopped || std::holds_alternative<Stopped>(action);
   std::visit(

@@ -61,6 +61,7 @@ class Cluster {
     std::map<std::string, std::vector<VipFacts>> vips;
     std::vector<Action> log;  ///< all but heartbeats and leases
     TimeMs lease = 0;
+    Epoch floor = 0;  ///< on its disk: as ha/epoch_file.h keeps it
   };
   std::map<NodeId, Daemon> daemons;
   std::vector<GroupSpec> groups;

@@ -128,6 +128,40 @@ TEST_F(Lease, WhoWasReplacedMeanwhileDoesNotGoOn) {
   EXPECT_EQ(cluster->phase(1, "g"), Phase::idle);
 }
 
+TEST_F(Lease, WhoWasReplacedByNodesThatForgotItDoesNotGoOn) {
+  start(3, StorageKind::shared);
+  const Epoch old = cluster->owner(1, "g").epoch;
+  cluster->partition({{1}, {2, 3}});
+  ASSERT_TRUE(cluster->run_until([&] { return cluster->serves(2, "g"); }, 10000));
+  const Epoch served = cluster->owner(2, "g").epoch;
+  cluster->kill_daemon(2);
+  cluster->kill_daemon(3);
+  ASSERT_EQ(cluster->phase(1, "g"), Phase::suspended);
+  EXPECT_EQ(cluster->owner(1, "g").epoch, old);
+  cluster->partition({{1, 2, 3}});
+  cluster->start_node(2);
+  cluster->start_node(3);
+  ASSERT_TRUE(cluster->run_until([&] { return cluster->server("g") != 0; }, 20000));
+  EXPECT_EQ(count_actions<ResumeService>(cluster->daemons[1]), 0U);
+  EXPECT_GT(cluster->owner(1, "g").epoch, served);
+}
+
+TEST_F(Lease, AfterALapseAPeersDaemonThatWasStartedBeforeIsNoReasonForARestart) {
+  start(3, StorageKind::shared);
+  cluster->kill_daemon(2);
+  cluster->start_node(2);
+  cluster->run_for(6000);
+  ASSERT_EQ(cluster->server("g"), 1U);
+  const Epoch epoch = cluster->owner(1, "g").epoch;
+  cluster->freeze(1);
+  cluster->run_for(cluster->timing.lease_ms + 200);
+  cluster->thaw(1);
+  ASSERT_TRUE(cluster->run_until([&] { return cluster->server("g") == 1; }, 2000));
+  EXPECT_EQ(count_actions<ResumeService>(cluster->daemons[1]), 1U);
+  EXPECT_EQ(count_actions<StopService>(cluster->daemons[1]), 0U);
+  EXPECT_EQ(cluster->owner(1, "g").epoch, epoch);
+}
+
 TEST_F(Lease, ASuspendedDrbdGroupIsStoppedWhenOthersCouldUseItsStorage) {
   start(3, StorageKind::drbd);
   cluster->partition({{1}, {2}, {3}});

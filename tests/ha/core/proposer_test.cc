@@ -41,7 +41,8 @@ TEST_F(Proposer, ADaemonThatIsBackInTimeKeepsItsGroups) {
   cluster->run_for(cluster->timing.restart_grace_ms - 500);
   cluster->start_node(1);
   ASSERT_TRUE(moves_to(1, 3000));
-  EXPECT_EQ(owner().epoch, epoch) << "adopted, not given anew";
+  EXPECT_GT(owner().epoch, epoch) << "it may have forgotten a newer one";
+  EXPECT_EQ(owner().reason, Reason::renewed);
 }
 
 TEST_F(Proposer, ADaemonThatStaysAwayLosesThem) {
@@ -211,11 +212,11 @@ TEST_F(Proposer, MaintenanceMovesNothing) {
   cluster->run_for(20000);
   EXPECT_EQ(cluster->server("g"), 0U);
   EXPECT_EQ(owner().epoch, epoch);
-  // It comes back and goes on: that needs nobody's decision.
+  // It comes back and goes on: that moves nothing.
   cluster->partition({{1, 2, 3}});
   cluster->start_node(1);
   ASSERT_TRUE(moves_to(1, 5000));
-  EXPECT_EQ(owner().epoch, epoch);
+  EXPECT_EQ(owner().reason, Reason::renewed);
   cluster->event(2, Asked{Wish{Wish::Kind::maintenance_off, {}, 0}});
   cluster->run_for(100);
   cluster->crash(1);
@@ -260,6 +261,31 @@ TEST_F(Proposer, EpochsOfTwoProposersAreNeverTheSame) {
   EXPECT_EQ(cluster->owner(1, "g").epoch, cluster->owner(2, "g").epoch);
   EXPECT_EQ(cluster->owner(1, "g").epoch, cluster->owner(3, "g").epoch);
   EXPECT_NE(cluster->server("g"), 0U);
+}
+
+TEST_F(Proposer, WhatEveryoneElseForgotIsNotServedUnderAnOlderEpoch) {
+  start(3);
+  const Epoch old = owner().epoch;
+  cluster->crash(2);
+  // Node 1 is replaced, too, and both that know of it forget; node 2 alone has the table of before.
+  cluster->partition({{1}, {2}, {3}});
+  cluster->start_node(2);
+  cluster->partition({{1, 2}, {3}});
+  cluster->run_for(500);
+  cluster->kill_daemon(1);
+  cluster->partition({{1, 3}, {2}});
+  cluster->start_node(1);
+  ASSERT_TRUE(moves_to(1, 20000));
+  const Epoch served = owner().epoch;
+  ASSERT_GT(served, old);
+  EXPECT_LT(cluster->owner(2, "g").epoch, served);
+  cluster->kill_daemon(1);
+  cluster->kill_daemon(3);
+  cluster->partition({{2}, {1, 3}});
+  cluster->start_node(1);
+  cluster->partition({{1, 2}, {3}});
+  ASSERT_TRUE(cluster->run_until([&] { return cluster->server("g") != 0; }, 20000));
+  EXPECT_GT(cluster->owner(cluster->server("g"), "g").epoch, served);
 }
 
 TEST_F(Proposer, AGroupWithoutAnyVipIsServedWithAnAlarm) {

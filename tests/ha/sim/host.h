@@ -43,7 +43,8 @@ class Surroundings {
   virtual void log(NodeId node, const std::string& text) = 0;
   virtual void violation(const std::string& text) = 0;
   virtual void mix(uint64_t value) = 0;  ///< into the fingerprint of the run
-  virtual void on_start_service(NodeId node, const std::string& group, Epoch epoch) = 0;
+  /// It is started, or goes on after it was suspended.
+  virtual void on_serve(NodeId node, const std::string& group, Epoch epoch) = 0;
   virtual void on_storage_touched(const std::string& group) = 0;
 };
 

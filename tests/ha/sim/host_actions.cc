@@ -176,7 +176,7 @@ void Host::perform_start_service(const StartService& action) {
     }
     services_[action.group] = {true, false, false, action.epoch};
     world_.log(id_, fmt::format("{} SERVED", action.group));
-    world_.on_start_service(id_, action.group, action.epoch);
+    world_.on_serve(id_, action.group, action.epoch);
     done(action, pid);
   });
 }
@@ -214,6 +214,7 @@ void Host::perform_resume(const ResumeService& action) {
   if (service.running && service.suspended) world_.log(id_, fmt::format("{} resumed", action.group));
   service.suspended = false;
   service.epoch = std::max(service.epoch, action.epoch);
+  if (service.running) world_.on_serve(id_, action.group, service.epoch);
 }
 
 void Host::perform_stopped() {

@@ -85,13 +85,13 @@ void World::on_storage_touched(const std::string& group) {
       schedule_.after(delay, [&machine = *host, group] { machine.look_at_storage(group); });
 }
 
-void World::on_start_service(NodeId node, const std::string& group, Epoch epoch) {
+void World::on_serve(NodeId node, const std::string& group, Epoch epoch) {
   Watched& watched = watched_.at(group);
-  if (epoch < watched.started_epoch || (epoch == watched.started_epoch && node != watched.started_by))
-    violation(fmt::format("{} starts {} for epoch {}, but {} had started epoch {}", host(node).name(), group,
-                          epoch, host(watched.started_by).name(), watched.started_epoch));
-  watched.started_epoch = epoch;
-  watched.started_by = node;
+  if (epoch < watched.served_epoch || (epoch == watched.served_epoch && node != watched.served_by))
+    violation(fmt::format("{} serves {} for epoch {:#x}, but {} had served epoch {:#x}", host(node).name(),
+                          group, epoch, host(watched.served_by).name(), watched.served_epoch));
+  watched.served_epoch = epoch;
+  watched.served_by = node;
 }
 
 NodeId World::server(const std::string& group) const {

@@ -73,8 +73,8 @@ class World : private Totem::Clients, private Surroundings {
     std::map<uint32_t, uint64_t> acknowledged;
     std::vector<Initiator> initiators;
     std::vector<TimeMs> overlap_since;  ///< per VIP; -1: on one node at most
-    Epoch started_epoch = 0;
-    NodeId started_by = 0;
+    Epoch served_epoch = 0;
+    NodeId served_by = 0;
     TimeMs last_ack_at = 0;
     TimeMs longest_pause_ms = 0;
   };
@@ -85,7 +85,7 @@ class World : private Totem::Clients, private Surroundings {
   void log(NodeId node, const std::string& text) override { say(host(node).name() + " " + text); }
   void violation(const std::string& text) override;
   void mix(uint64_t value) override { fingerprint_ = (fingerprint_ ^ value) * 0x100000001b3; }
-  void on_start_service(NodeId node, const std::string& group, Epoch epoch) override;
+  void on_serve(NodeId node, const std::string& group, Epoch epoch) override;
   void on_storage_touched(const std::string& group) override;
 
   void check();
