@@ -10,6 +10,8 @@ namespace itgtd::ha::sim {
 namespace {
 
 constexpr TimeMs kSettleMs = 60'000;
+/// A failback that waited for a failure to decay may be under way at the end of that.
+constexpr TimeMs kLastMoveMs = 10'000;
 
 Settings draw_settings(Random& random, const ChaosOptions& options) {
   Settings settings;
@@ -248,6 +250,7 @@ std::unique_ptr<World> run_chaos(uint64_t seed, const ChaosOptions& options) {
   if (!world->run(5000)) return world;
   tidy(*world);
   if (!world->run(kSettleMs)) return world;
+  if (!world->unsettled().empty() && !world->run(kLastMoveMs)) return world;
   if (const std::string problem = world->unsettled(); !problem.empty())
     world->fail("not settled: " + problem);
   return world;
