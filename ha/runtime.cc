@@ -96,12 +96,10 @@ Result<void> Runtime::start(const std::string& cluster, std::vector<GroupSetup> 
 void Runtime::configure(std::vector<GroupSetup> groups) {
   std::map<std::string, Group> wanted;
   std::vector<Vip> vips;
-  std::vector<std::string> resources;
   for (GroupSetup& setup : groups) {
     const auto before = groups_.find(setup.name);
     leaving_.erase(setup.name);
     vips.insert(vips.end(), setup.vips.begin(), setup.vips.end());
-    if (!setup.drbd.empty()) resources.push_back(setup.drbd);
     const std::string name = setup.name;
     wanted[name] = {std::move(setup), before == groups_.end() || before->second.inherited};
   }
@@ -118,7 +116,16 @@ void Runtime::configure(std::vector<GroupSetup> groups) {
     if (group.setup.drbd.empty()) shared_.follow(name, group.setup.disks);
   }
   addresses_.follow(vips);
-  drbd_.follow(resources);
+}
+
+std::vector<std::string> Runtime::drbd_resources(std::string_view node) const {
+  std::vector<std::string> resources;
+  for (const auto& [name, group] : groups_) {
+    const GroupSetup& setup = group.setup;
+    const bool may_own = setup.nodes.empty() || std::ranges::find(setup.nodes, node) != setup.nodes.end();
+    if (may_own && !setup.drbd.empty()) resources.push_back(setup.drbd);
+  }
+  return resources;
 }
 
 void Runtime::guard_portals() {
@@ -135,16 +142,15 @@ void Runtime::guard_portals() {
 
 Result<void> Runtime::check_safety(const CorosyncSettings& settings) const {
   std::vector<PreflightGroup> groups;
-  std::vector<std::string> resources;
   for (const auto& [name, group] : groups_) {
     const GroupSetup& setup = group.setup;
     PreflightGroup& checked = groups.emplace_back();
     checked.name = name;
     checked.nodes = setup.nodes;
-    if (!setup.drbd.empty()) resources.push_back(setup.drbd);
   }
   std::vector<Finding> findings = preflight(settings, groups, {});  // status says which VIP has no interface
-  for (Finding& finding : Drbd::preflight(resources)) findings.push_back(std::move(finding));
+  for (Finding& finding : Drbd::preflight(drbd_resources(settings.self_name)))
+    findings.push_back(std::move(finding));
   std::string refused;
   for (const Finding& finding : findings) {
     if (finding.severity == Finding::Severity::warn) {
@@ -181,6 +187,7 @@ void Runtime::retry_settings() {
 
 void Runtime::begin(const CorosyncSettings& settings) {
   self_ = settings.self;
+  self_name_ = settings.self_name;
   nodes_ = settings.nodes;
   if (listener_) listener_(NodesKnown{nodes_});
   state_.emplace(settings.self, settings.self_name, corosync_.pid(),
@@ -216,6 +223,8 @@ void Runtime::configure_state() {
   const auto behind_nodes = !events_.empty() && std::holds_alternative<NodesKnown>(events_.front()) ? 1 : 0;
   events_.insert(events_.begin() + behind_nodes, std::move(configured));
   run_events();
+  // Its facts come while this runs.
+  drbd_.follow(drbd_resources(self_name_));
 }
 
 void Runtime::stop(std::function<void()> done) {

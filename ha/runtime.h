@@ -91,6 +91,9 @@ class Runtime final : public Operator {
   [[nodiscard]] Result<void> check_safety(const CorosyncSettings& settings) const;
   void begin(const CorosyncSettings& settings);
   void configure_state();
+  /// Of the groups that this node may own. Elsewhere, on a node that is there for quorum, say, a resource
+  /// need not even be defined.
+  [[nodiscard]] std::vector<std::string> drbd_resources(std::string_view node) const;
   void guard_portals();
   void release_inherited();
 
@@ -135,6 +138,7 @@ class Runtime final : public Operator {
   std::map<std::string, Group> groups_;
   std::map<std::string, GroupSetup> leaving_;  ///< not in the configuration any more, until they have stopped
   NodeId self_ = 0;
+  std::string self_name_;
   std::vector<NodeName> nodes_;
   std::optional<State> state_;  ///< nothing until corosync's settings could be read
   std::deque<Event> events_;

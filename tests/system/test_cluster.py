@@ -201,6 +201,17 @@ class FirstStart(Served):
         self.assertIsNot(self.one_owner(), self.nodes[0])
         writer.finish("a VIP that cannot start on one node", 1000)
 
+    def test_node_that_may_not_own_the_group(self):
+        """It is there for quorum, and need not have the group's DRBD resource."""
+        config = CONFIG.format(iqn=IQN, disk="/dev/drbd0").replace('storage = "shared"', 'drbd = "r0"\nnodes = ["node-1", "node-2"]')
+        node = self.nodes[2]
+        node.start_itgtd(config)
+        pid = node.daemon_pid()
+        eventually(lambda: "cluster: this node is node-3" in node.itgtd.log, 20, "the daemon has joined the cluster")
+        self.assertEqual(self.group(node)["owner"], None)
+        self.assertEqual(node.daemon_pid(), pid, "it has died and was started again")
+        self.assertNotIn("r0", node.itgtd.log)
+
 
 class Failover(Served):
     def test_planned_move(self):
