@@ -177,7 +177,6 @@ void Host::on_corosync_lost(uint32_t pid) {
   world_.log(id_, "corosync is gone");
   connected_ = false;
   post(kCpg, CorosyncLost{"library error"});
-  connect_soon();
 }
 
 /// The adapter tries until there is a corosync.
@@ -236,6 +235,8 @@ void Host::handle(const Event& event) {
   const uint32_t pid = pid_;
   for (const Action& action : actions)
     if (state_ && pid == pid_) perform(action);
+  // The adapter connects anew when the loss has been told: nothing of the next connection comes before that.
+  if (std::holds_alternative<CorosyncLost>(event)) connect_soon();
   arm_tick();
 }
 
