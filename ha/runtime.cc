@@ -14,6 +14,8 @@ namespace {
 
 /// How often corosync is looked for while it does not run.
 constexpr std::chrono::milliseconds kSettingsRetry{1000};
+/// After which corosync is said to hang. The start waits for so long.
+constexpr std::chrono::milliseconds kSettingsWait{2000};
 /// The lifetime of addresses has whole seconds: renewing it more often than this changes nothing.
 constexpr TimeMs kAddressRenewal = 500;
 
@@ -87,7 +89,7 @@ Result<void> Runtime::start(const std::string& cluster, std::vector<GroupSetup> 
   if (auto started = addresses_.start(); !started) return started;
   configure(std::move(groups));
   if (!gate_error_.empty()) return Error{0, gate_error_};
-  retry_settings();
+  on_settings(corosync_.read_settings(kSettingsWait));
   // Later, with corosync started again with other settings, it is only said: sessions of other targets go on.
   if (unsafe_) return Error{0, settings_error_};
   return {};
@@ -163,26 +165,35 @@ Result<void> Runtime::check_safety(const CorosyncSettings& settings) const {
   return {};
 }
 
-void Runtime::retry_settings() {
-  auto settings = Corosync::read_settings();
+void Runtime::ask_settings() {
+  settings_timer_ =
+      loop_.timer(kSettingsWait, [this] { lack_settings(Corosync::no_answer(kSettingsWait).to_string()); });
+  corosync_.read_settings([this](const Result<CorosyncSettings>& settings) { on_settings(settings); });
+}
+
+void Runtime::on_settings(const Result<CorosyncSettings>& settings) {
   Result<void> usable;
   if (!settings) usable = settings.error();
   unsafe_ = false;
   if (settings) {
-    usable = check_safety(*settings);
+    usable = check_safety(settings.value());
     unsafe_ = !usable;
   }
   if (usable) {
+    settings_timer_.reset();
     if (!settings_error_.empty()) log::info("corosync is there now");
     settings_error_.clear();
-    begin(*settings);
+    begin(settings.value());
     return;
   }
-  if (settings_error_ != usable.error().to_string()) {
-    settings_error_ = usable.error().to_string();
-    log::warning("{}; nothing of a group is served until then", settings_error_);
-  }
-  settings_timer_ = loop_.timer(kSettingsRetry, [this] { retry_settings(); });
+  lack_settings(usable.error().to_string());
+  settings_timer_ = loop_.timer(kSettingsRetry, [this] { ask_settings(); });
+}
+
+void Runtime::lack_settings(const std::string& why) {
+  if (settings_error_ == why) return;
+  settings_error_ = why;
+  log::warning("{}; nothing of a group is served until then", why);
 }
 
 void Runtime::begin(const CorosyncSettings& settings) {

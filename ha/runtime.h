@@ -87,7 +87,9 @@ class Runtime final : public Operator {
   void run_events();
   void arm();
   void on_corosync(const Event& event);
-  void retry_settings();
+  void ask_settings();
+  void on_settings(const Result<CorosyncSettings>& settings);
+  void lack_settings(const std::string& why);
   [[nodiscard]] Result<void> check_safety(const CorosyncSettings& settings) const;
   void begin(const CorosyncSettings& settings);
   void configure_state();

@@ -1,7 +1,5 @@
 #include "ha/adapters/corosync.h"
 
-#include <corosync/cpg.h>
-#include <corosync/quorum.h>
 #include <fmt/format.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -10,15 +8,17 @@
 #include <chrono>
 #include <deque>
 #include <functional>
+#include <future>
 #include <map>
-#include <optional>
+#include <mutex>
 #include <span>
 #include <string_view>
 #include <utility>
 
 #include "base/log.h"
-#include "ha/adapters/corosync_cmap.h"
+#include "ha/adapters/corosync_connection.h"
 #include "ha/adapters/message_codec.h"
+#include "target/control/blocking_calls.h"
 
 namespace itgtd::ha {
 namespace {
@@ -35,21 +35,18 @@ constexpr std::chrono::minutes kComplainEvery{1};
 /// 250 messages once it is full: when corosync hangs, they wait here and not there.
 constexpr size_t kInFlightMax = 128;
 /// Of messages that wait here. Beyond this they are lost, and the connection is made anew when corosync goes
-/// on (not before: connecting waits for its answer).
+/// on.
 constexpr size_t kQueueBytesMax = size_t{16} << 20U;
-/// A message that takes longer says that corosync hangs: calls that wait for its answer are not made.
-constexpr milliseconds kResponsive{1000};
+/// How long corosync has to take note that the group is left.
+constexpr milliseconds kLeaveTime{1000};
 
 using Bytes = std::vector<std::byte>;
 
-bool is_permission(cs_error_t error) {
-  return error == CS_ERR_ACCESS || error == CS_ERR_SECURITY;
+Result<CorosyncSettings> settings_of_corosync() {
+  const auto cmap = Cmap::connect();
+  if (!cmap) return cmap.error();
+  return cmap.value()->settings();
 }
-
-struct Waiting {
-  size_t hash = 0;
-  Clock::time_point since;
-};
 
 size_t hash_of(ConstBytes bytes) {
   return std::hash<std::string_view>{}(as_text(bytes));
@@ -59,7 +56,7 @@ size_t hash_of(ConstBytes bytes) {
 
 struct Corosync::Impl {
   Impl(control::EventLoop& event_loop, std::function<void(const Event&)> event_sink)
-      : loop(event_loop), on_event(std::move(event_sink)) {}
+      : loop(event_loop), on_event(std::move(event_sink)), calls(event_loop) {}
   ~Impl() { stop(); }
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
@@ -68,15 +65,16 @@ struct Corosync::Impl {
   void stop();
   void send(const Message& message);
 
-  // The connection, made in this order: the group is joined last, when all that it needs is there.
-  Result<void> connect();
-  Result<void> connect_cmap();
-  Result<void> connect_quorum();
-  Result<void> connect_cpg();
-  void try_connect();
+  using Made = Result<std::unique_ptr<CorosyncConnection>>;
+  [[nodiscard]] CorosyncCallbacks callbacks();
+  void connect();
+  void on_made(Made made);
+  void watch();
   void lost(std::string reason);
-  void disconnect(bool politely);
-  [[nodiscard]] bool responsive() const;
+  std::unique_ptr<CorosyncConnection> disconnect();
+  void end(std::shared_ptr<CorosyncConnection> old);
+  void call(std::function<void()> work, std::function<void()> done);
+  void read_settings(std::function<void(const Result<CorosyncSettings>&)> on_read);
 
   template <typename Dispatch>
   void dispatch(std::string_view service, Dispatch call);
@@ -91,6 +89,10 @@ struct Corosync::Impl {
 
   control::EventLoop& loop;
   std::function<void(const Event&)> on_event;
+  control::BlockingCalls calls;
+  /// Of the calls, one at a time: libqb's tables of handles are not made for two at once. Owners: this and
+  /// the calls.
+  std::shared_ptr<std::mutex> calling = std::make_shared<std::mutex>();
   cpg_name group{};
   bool started = false;
   bool lost_told = false;  ///< true exactly when CorosyncLost was the last that was said of the connection
@@ -99,9 +101,7 @@ struct Corosync::Impl {
   bool connected = false;
   NodeId self_node = 0;
 
-  std::unique_ptr<Cmap> cmap;
-  std::optional<quorum_handle_t> quorum;
-  std::optional<cpg_handle_t> cpg;
+  std::unique_ptr<CorosyncConnection> connection;
   control::Subscription cmap_watch;
   control::Subscription quorum_watch;
   control::Subscription cpg_watch;
@@ -111,8 +111,8 @@ struct Corosync::Impl {
 
   std::deque<Bytes> queue;
   size_t queue_bytes = 0;
-  bool overflowed = false;  ///< true exactly when messages were lost in this connection
-  std::deque<Waiting> in_flight;
+  bool overflowed = false;       ///< true exactly when messages were lost in this connection
+  std::deque<size_t> in_flight;  ///< their hashes
   uint64_t dropped = 0;
   std::map<NodeId, Clock::time_point> complained;
 };
@@ -124,19 +124,18 @@ Corosync::Impl* Corosync::Impl::of(cpg_handle_t handle) {
   return cpg_context_get(handle, &context) == CS_OK ? static_cast<Impl*>(context) : nullptr;
 }
 
-Result<void> Corosync::Impl::connect_cpg() {
-  cpg_model_v1_data_t model{};
-  model.model = CPG_MODEL_V1;
-  model.flags = CPG_MODEL_V1_DELIVER_INITIAL_TOTEM_CONF;
-  model.cpg_deliver_fn = [](cpg_handle_t from, const cpg_name*, uint32_t node, uint32_t pid, void* bytes,
-                            size_t length) {
+CorosyncCallbacks Corosync::Impl::callbacks() {
+  CorosyncCallbacks callbacks;
+  callbacks.context = this;
+  callbacks.cpg.cpg_deliver_fn = [](cpg_handle_t from, const cpg_name*, uint32_t node, uint32_t pid,
+                                    void* bytes, size_t length) {
     Impl* self = of(from);
     if (self != nullptr && self->connected)
       self->on_message({node, pid}, {static_cast<const std::byte*>(bytes), length});
   };
-  model.cpg_confchg_fn = [](cpg_handle_t from, const cpg_name*, const cpg_address* members,
-                            size_t member_count, const cpg_address* left, size_t left_count,
-                            const cpg_address*, size_t) {
+  callbacks.cpg.cpg_confchg_fn = [](cpg_handle_t from, const cpg_name*, const cpg_address* members,
+                                    size_t member_count, const cpg_address* left, size_t left_count,
+                                    const cpg_address*, size_t) {
     Impl* self = of(from);
     if (self == nullptr || !self->connected) return;
     MembersChanged changed;
@@ -148,33 +147,15 @@ Result<void> Corosync::Impl::connect_cpg() {
     }
     self->on_event(changed);
   };
-  model.cpg_totem_confchg_fn = [](cpg_handle_t from, cpg_ring_id ring, uint32_t count,
-                                  const uint32_t* nodes) {
+  callbacks.cpg.cpg_totem_confchg_fn = [](cpg_handle_t from, cpg_ring_id ring, uint32_t count,
+                                          const uint32_t* nodes) {
     Impl* self = of(from);
     if (self == nullptr || !self->connected) return;
     self->on_event(RingChanged{.ring = {ring.nodeid, ring.seq}, .nodes = {nodes, nodes + count}});
   };
-  cpg_handle_t handle = 0;
-  cs_error_t error = cpg_model_initialize(&handle, CPG_MODEL_V1,
-                                          static_cast<cpg_model_data_t*>(static_cast<void*>(&model)), this);
-  if (error != CS_OK)
-    return Error{is_permission(error) ? EACCES : 0, "corosync's process groups (cpg): " + name_of(error)};
-  cpg = handle;
-  int fd = -1;
-  error = cpg_fd_get(handle, &fd);
-  if (error == CS_OK) error = cpg_join(handle, &group);
-  if (error != CS_OK) return Error{0, "joining the process group: " + name_of(error)};
-  cpg_watch = loop.watch_readable(
-      fd, [this] { dispatch("cpg_dispatch", [this] { return cpg_dispatch(*cpg, CS_DISPATCH_ALL); }); });
-  return {};
-}
-
-Result<void> Corosync::Impl::connect_quorum() {
-  quorum_model_v1_data_t model{};
-  model.model = QUORUM_MODEL_V1;
   // Not the node list's notification: it comes with a new ring before the quorum of that ring is known.
-  model.quorum_notify_fn = [](quorum_handle_t from, uint32_t quorate, quorum_ring_id ring, uint32_t count,
-                              const uint32_t* nodes) {
+  callbacks.quorum.quorum_notify_fn = [](quorum_handle_t from, uint32_t quorate, quorum_ring_id ring,
+                                         uint32_t count, const uint32_t* nodes) {
     const void* context = nullptr;
     if (quorum_context_get(from, &context) != CS_OK || context == nullptr) return;
     const auto* self = static_cast<const Impl*>(context);
@@ -182,52 +163,13 @@ Result<void> Corosync::Impl::connect_quorum() {
     self->on_event(QuorumChanged{
         .ring = {ring.nodeid, ring.seq}, .quorate = quorate != 0, .nodes = {nodes, nodes + count}});
   };
-  quorum_handle_t handle = 0;
-  uint32_t type = 0;
-  cs_error_t error = quorum_model_initialize(
-      &handle, QUORUM_MODEL_V1, static_cast<quorum_model_data_t*>(static_cast<void*>(&model)), &type, this);
-  if (error != CS_OK)
-    return Error{is_permission(error) ? EACCES : 0, "corosync's quorum service: " + name_of(error)};
-  quorum = handle;
-  int fd = -1;
-  error = quorum_fd_get(handle, &fd);
-  if (error == CS_OK) error = quorum_trackstart(handle, CS_TRACK_CURRENT | CS_TRACK_CHANGES);
-  if (error != CS_OK) return Error{0, "following corosync's quorum: " + name_of(error)};
-  quorum_watch = loop.watch_readable(fd, [this] {
-    dispatch("quorum_dispatch", [this] { return quorum_dispatch(*quorum, CS_DISPATCH_ALL); });
-  });
-  return {};
-}
-
-Result<void> Corosync::Impl::connect_cmap() {
-  auto made = Cmap::connect();
-  if (!made) return made.error();
-  cmap = std::move(made.value());
-  const auto nodes_changed = [this] {
+  callbacks.nodes_changed = [this] {
     nodes_timer = loop.timer(kNodesSettle, [this] { on_nodes_changed(); });
   };
-  if (Result<void> tracked = cmap->track_nodes(nodes_changed); !tracked) return tracked;
-  const Result<int> fd = cmap->fd();
-  if (!fd) return fd.error();
-  cmap_watch = loop.watch_readable(
-      fd.value(), [this] { dispatch("cmap_dispatch", [this] { return cmap->dispatch(); }); });
-  return {};
+  return callbacks;
 }
 
 // --- The connection.
-
-Result<void> Corosync::Impl::connect() {
-  if (Result<void> made = connect_cmap(); !made) return made;
-  const Result<CorosyncSettings> settings = cmap->settings();
-  if (!settings) return settings.error();
-  if (Result<void> made = connect_quorum(); !made) return made;
-  if (Result<void> made = connect_cpg(); !made) return made;
-  self_node = settings.value().self;
-  connected = true;
-  lost_told = false;
-  on_event(NodesKnown{settings.value().nodes});
-  return {};
-}
 
 Result<void> Corosync::Impl::start(const std::string& group_name) {
   if (group_name.empty() || group_name.size() > CPG_MAX_NAME_LENGTH) {
@@ -236,36 +178,77 @@ Result<void> Corosync::Impl::start(const std::string& group_name) {
   }
   group.length = static_cast<uint32_t>(group_name.size());
   std::ranges::copy(group_name, group.value);
-  // Events come from the loop only, so that whoever starts this is ready for them.
-  if (const Result<CorosyncSettings> settings = read_settings(); !settings && settings.error().code == EACCES)
-    return settings.error();
   started = true;
-  reconnect_timer = loop.timer(milliseconds{0}, [this] { try_connect(); });
+  connect();
   return {};
 }
 
-void Corosync::Impl::try_connect() {
+void Corosync::Impl::call(std::function<void()> work, std::function<void()> done) {
+  calls.run(
+      [lock = calling, work = std::move(work)]() mutable {
+        const std::lock_guard guard(*lock);
+        work();
+        work = {};
+      },
+      std::move(done));
+}
+
+void Corosync::Impl::connect() {
   if (!started || connected) return;
-  if (const Result<void> made = connect(); !made) lost(made.error().to_string());
+  // Owners: the call and its end. When nobody waits for that any more, the call ends what it has made.
+  auto made = std::make_shared<Made>(Error{});
+  call([made, callbacks = callbacks(), group = group] { *made = CorosyncConnection::make(callbacks, group); },
+       [this, made, of = generation] {
+         if (of == generation) {
+           on_made(std::move(*made));
+         } else if (*made) {
+           end(std::move(made->value()));
+         }
+       });
+}
+
+void Corosync::Impl::on_made(Made made) {
+  if (!made) {
+    lost(made.error().to_string());
+    return;
+  }
+  connection = std::move(made.value());
+  watch();
+  self_node = connection->settings().self;
+  connected = true;
+  lost_told = false;
+  on_event(NodesKnown{connection->settings().nodes});
+}
+
+void Corosync::Impl::watch() {
+  cpg_watch = loop.watch_readable(connection->cpg_fd(), [this] {
+    dispatch("cpg_dispatch", [this] { return cpg_dispatch(connection->cpg(), CS_DISPATCH_ALL); });
+  });
+  quorum_watch = loop.watch_readable(connection->quorum_fd(), [this] {
+    dispatch("quorum_dispatch", [this] { return quorum_dispatch(connection->quorum(), CS_DISPATCH_ALL); });
+  });
+  cmap_watch = loop.watch_readable(connection->cmap_fd(), [this] {
+    dispatch("cmap_dispatch", [this] { return connection->cmap().dispatch(); });
+  });
+}
+
+void Corosync::Impl::end(std::shared_ptr<CorosyncConnection> old) {
+  if (old) call([old = std::move(old)]() mutable { old.reset(); }, [] {});
 }
 
 // By value: the timer that calls this ends here, and what it holds with it.
 void Corosync::Impl::lost(std::string reason) {
-  disconnect(false);
+  end(disconnect());
   if (!started) return;
-  reconnect_timer = loop.timer(kReconnect, [this] { try_connect(); });
+  reconnect_timer = loop.timer(kReconnect, [this] { connect(); });
   if (std::exchange(lost_told, true)) return;
   on_event(CorosyncLost{std::move(reason)});
 }
 
-bool Corosync::Impl::responsive() const {
-  return in_flight.empty() || Clock::now() - in_flight.front().since < kResponsive;
-}
-
-/// `politely`: the group is left, so that the others see it at once. Only when corosync answers or has ended.
-void Corosync::Impl::disconnect(bool politely) {
+/// What is left of the connection asks corosync once more when it goes.
+std::unique_ptr<CorosyncConnection> Corosync::Impl::disconnect() {
   generation++;
-  const bool was_connected = std::exchange(connected, false);
+  connected = false;
   cmap_watch.reset();
   quorum_watch.reset();
   cpg_watch.reset();
@@ -275,33 +258,25 @@ void Corosync::Impl::disconnect(bool politely) {
   queue_bytes = 0;
   overflowed = false;
   in_flight.clear();
-  if (cpg && was_connected && politely) cpg_leave(*cpg, &group);
-  if (cpg) cpg_finalize(*cpg);
-  cpg.reset();
-  if (quorum) quorum_finalize(*quorum);
-  quorum.reset();
-  cmap.reset();
+  return std::move(connection);
 }
 
 void Corosync::Impl::stop() {
   started = false;
   reconnect_timer.reset();
-  if (!responsive()) {
-    log::warning("corosync has not answered for a second: the process group is left without its knowledge");
-    cmap_watch.reset();
-    quorum_watch.reset();
-    cpg_watch.reset();
-    connected = false;
-    in_flight.clear();
-    // Its handles end with the process; whoever reads them gets nothing.
-    if (cpg) cpg_context_set(*cpg, nullptr);
-    if (quorum) quorum_context_set(*quorum, nullptr);
-    cpg.reset();
-    quorum.reset();
-    static_cast<void>(cmap.release());
-    return;
-  }
-  disconnect(true);
+  std::shared_ptr<CorosyncConnection> old = disconnect();
+  if (!old) return;
+  auto left = std::make_shared<std::promise<void>>();
+  const std::future<void> noted = left->get_future();
+  call(
+      [old = std::move(old), group = group, left]() mutable {
+        old->leave(group);
+        old.reset();
+        left->set_value();
+      },
+      [] {});
+  if (noted.wait_for(kLeaveTime) == std::future_status::ready) return;
+  log::warning("corosync has not answered for a second: the process group is left without its knowledge");
 }
 
 template <typename Dispatch>
@@ -313,11 +288,17 @@ void Corosync::Impl::dispatch(std::string_view service, Dispatch call) {
   lost(fmt::format("{}: {}", service, name_of(error)));
 }
 
+void Corosync::Impl::read_settings(std::function<void(const Result<CorosyncSettings>&)> on_read) {
+  auto read = std::make_shared<Result<CorosyncSettings>>(Error{});
+  call([read] { *read = settings_of_corosync(); }, [read, on_read = std::move(on_read)] { on_read(*read); });
+}
+
 void Corosync::Impl::on_nodes_changed() {
-  if (!connected) return;
-  const Result<CorosyncSettings> settings = cmap->settings();
-  if (!settings) return log::warning("corosync's node list has changed: {}", settings.error().to_string());
-  on_event(NodesKnown{settings.value().nodes});
+  read_settings([this, of = generation](const Result<CorosyncSettings>& settings) {
+    if (of != generation || !connected) return;
+    if (!settings) return log::warning("corosync's node list has changed: {}", settings.error().to_string());
+    on_event(NodesKnown{settings.value().nodes});
+  });
 }
 
 // --- Messages.
@@ -325,7 +306,7 @@ void Corosync::Impl::on_nodes_changed() {
 void Corosync::Impl::on_message(Member from, ConstBytes bytes) {
   if (from.node == self_node && from.pid == static_cast<uint32_t>(getpid())) {
     // Ours come in the order in which they were sent. Should corosync have lost one, those after it tell.
-    const auto found = std::ranges::find(in_flight, hash_of(bytes), &Waiting::hash);
+    const auto found = std::ranges::find(in_flight, hash_of(bytes));
     if (found != in_flight.end()) in_flight.erase(in_flight.begin(), found + 1);
     if (overflowed) lose_soon("corosync took no messages for so long that some are lost");
   }
@@ -349,7 +330,7 @@ void Corosync::Impl::complain(const Member& from, const std::string& why) {
 
 cs_error_t Corosync::Impl::cast(Bytes& bytes) {
   const iovec vector{.iov_base = bytes.data(), .iov_len = bytes.size()};
-  return cpg_mcast_joined(*cpg, CPG_TYPE_AGREED, &vector, 1);
+  return cpg_mcast_joined(connection->cpg(), CPG_TYPE_AGREED, &vector, 1);
 }
 
 void Corosync::Impl::send(const Message& message) {
@@ -384,7 +365,7 @@ void Corosync::Impl::flush() {
       lose_soon("cpg_mcast_joined: " + name_of(error));
       return;
     }
-    in_flight.push_back({hash, Clock::now()});
+    in_flight.push_back(hash);
     queue_bytes -= queue.front().size();
     queue.pop_front();
   }
@@ -401,6 +382,22 @@ Result<void> Corosync::start(const std::string& name) {
 }
 void Corosync::stop() {
   impl_->stop();
+}
+void Corosync::read_settings(std::function<void(const Result<CorosyncSettings>&)> on_read) {
+  impl_->read_settings(std::move(on_read));
+}
+Result<CorosyncSettings> Corosync::read_settings(milliseconds wait_max) {
+  auto read = std::make_shared<std::promise<Result<CorosyncSettings>>>();
+  std::future<Result<CorosyncSettings>> answer = read->get_future();
+  impl_->call([read] { read->set_value(settings_of_corosync()); }, [] {});
+  if (answer.wait_for(wait_max) == std::future_status::ready) return answer.get();
+  return no_answer(wait_max);
+}
+Error Corosync::no_answer(milliseconds waited) {
+  return {0, fmt::format(
+                 "corosync runs and has not answered for {} ms: it hangs; if it does not go on by itself, "
+                 "restart it (systemctl restart corosync)",
+                 waited.count())};
 }
 void Corosync::send(const Message& message) {
   impl_->send(message);

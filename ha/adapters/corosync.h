@@ -2,6 +2,7 @@
 // decides nothing. Control thread.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -34,13 +35,19 @@ class Corosync {
   Corosync(const Corosync&) = delete;
   Corosync& operator=(const Corosync&) = delete;
 
-  /// The settings; an error says what to start or to change. Blocks for a moment: for start-up.
-  [[nodiscard]] static Result<CorosyncSettings> read_settings();
+  /// The settings, when corosync has told them: never, as long as it hangs. An error says what to start or to
+  /// change.
+  void read_settings(std::function<void(const Result<CorosyncSettings>&)> on_read);
+  /// The same for start-up: waits.
+  [[nodiscard]] Result<CorosyncSettings> read_settings(std::chrono::milliseconds wait_max);
+  /// What is to be said when there has been no answer for so long.
+  [[nodiscard]] static Error no_answer(std::chrono::milliseconds waited);
 
   /// Connects, joins the group `name` and goes on: a connection that is lost is CorosyncLost, and made again.
-  /// An error now is one that a person must see to.
+  /// A corosync that hangs keeps nobody waiting: the connection is there when it goes on. An error now is one
+  /// that a person must see to.
   [[nodiscard]] Result<void> start(const std::string& name);
-  /// Leaves the group.
+  /// Leaves the group; waits a second for corosync to take note.
   void stop();
   /// Queued while corosync says "try again"; lost with the connection.
   void send(const Message& message);

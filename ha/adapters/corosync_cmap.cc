@@ -183,10 +183,4 @@ cs_error_t Cmap::dispatch() const {
   return cmap_dispatch(handle_, CS_DISPATCH_ALL);
 }
 
-Result<CorosyncSettings> Corosync::read_settings() {
-  const auto cmap = Cmap::connect();
-  if (!cmap) return cmap.error();
-  return cmap.value()->settings();
-}
-
 }  // namespace itgtd::ha

@@ -81,8 +81,8 @@ int send_raw(const std::string& group, std::span<char*> messages) {
   return cpg_finalize(handle) == CS_OK ? 0 : 1;
 }
 
-void settings() {
-  const Result<CorosyncSettings> read = Corosync::read_settings();
+void settings(Corosync& corosync) {
+  const Result<CorosyncSettings> read = corosync.read_settings(std::chrono::milliseconds(1000));
   if (!read) return say("settings error {}", read.error().to_string());
   const CorosyncSettings& found = read.value();
   say("settings self {} {} nodes {} token {} consensus {} provider {} two_node {} tie_breaker {} device {}",
@@ -105,7 +105,7 @@ int run(const std::string& group) {
   const auto obey = [&](std::string_view line) {
     const auto argument = line.substr(std::min(line.size(), line.find(' ') + 1));
     if (line.starts_with("send ")) send(std::string(argument));
-    if (line == "settings") settings();
+    if (line == "settings") settings(corosync);
     if (line == "dropped") say("dropped {}", corosync.dropped());
     if (line == "stop") loop.stop();
     if (line.starts_with("flood ")) {

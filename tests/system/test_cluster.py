@@ -361,6 +361,20 @@ class Failover(Served):
         self.assertIs(self.one_owner(), new)
         writer.finish("corosync killed", 15000)
 
+    def test_corosync_hangs_on_the_owner(self):
+        """Its lease ends, another node takes over; a daemon that is started while corosync hangs answers who asks it."""
+        writer = self.writer()
+        self.owner.corosync.signal(signal.SIGSTOP)
+        new = self.wait_served(not_on=self.owner)
+        writer.wait_more()
+        self.owner.signal_daemon(signal.SIGKILL)
+        eventually(lambda: "it hangs" in self.owner.itgtctl("status", check=False, seconds=5.0), 20, "itgtctl status says that it hangs")
+        self.owner.corosync.signal(signal.SIGCONT)
+        self.cluster.wait_quorate(self.nodes)
+        writer.wait_more(100)
+        self.assertIs(self.one_owner(), new)
+        writer.finish("corosync hangs", 20000)
+
     def test_all_nodes_restarted(self):
         writer = self.writer()
         for node in self.nodes:

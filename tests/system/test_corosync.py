@@ -258,6 +258,23 @@ class Corosync(ClusterCase):
         self.same_ring(probes[1:], "2,3", "yes")
         probes[0].stop()
 
+    def test_connecting_while_corosync_hangs(self):
+        """Nothing waits for its answer: the adapter obeys, and is connected when corosync goes on."""
+        self.nodes[0].corosync.signal(signal.SIGSTOP)
+        probe, leaving = Probe(self.nodes[0]), Probe(self.nodes[0], name="leaving")
+        for each in (probe, leaving):
+            each.wait("pid", seconds=3)
+            each.tell("dropped")
+            each.wait("dropped 0", seconds=3)
+        probe.tell("settings")
+        self.assertIn("it hangs", probe.wait("settings error", seconds=3))
+        leaving.stop()
+        self.assertEqual(probe.lines("nodes"), [])
+        self.nodes[0].corosync.signal(signal.SIGCONT)
+        probe.wait_last("members", probe.member())
+        probe.wait_last("ring", "1,2,3")
+        self.assertNotIn(leaving.member(), probe.last("members"))
+
     def test_nodelist_changes(self):
         probes = self.probes()
         for node in self.nodes:
