@@ -43,8 +43,12 @@ Runtime::Runtime(control::EventLoop& loop, GroupService& service, const std::str
             for (const auto& [name, group] : groups_) {
               const auto& vips = group.setup.vips;
               const auto found = std::ranges::find(vips, vip);
-              if (found != vips.end())
-                post(VipChanged{name, static_cast<size_t>(found - vips.begin()), facts});
+              if (found == vips.end()) continue;
+              // Other nodes may have one; the group is served without this path.
+              if (facts.interface.empty())
+                log::warning("group {}: VIP {} has no place on this node: {}", name, vip.address,
+                             facts.detail);
+              post(VipChanged{name, static_cast<size_t>(found - vips.begin()), facts});
             }
           },
           [this](const VipPlace& place) { announcer_.announce(place); }),
@@ -150,7 +154,7 @@ Result<void> Runtime::check_safety(const CorosyncSettings& settings) const {
     checked.name = name;
     checked.nodes = setup.nodes;
   }
-  std::vector<Finding> findings = preflight(settings, groups, {});  // status says which VIP has no interface
+  std::vector<Finding> findings = preflight(settings, groups);
   for (Finding& finding : Drbd::preflight(drbd_resources(settings.self_name)))
     findings.push_back(std::move(finding));
   std::string refused;

@@ -76,6 +76,34 @@ void add_vips(const ClusterStatus& status, const GroupStatus& group, const Group
   }
 }
 
+/// Nodes that would have paths fewer, or none, if they took over. Of the one that serves, add_vips() says
+/// more.
+void add_places(const ClusterStatus& status, const GroupStatus& group, const GroupShown& shown,
+                std::vector<Problem>& problems) {
+  for (const auto& [node, report] : group.reports) {
+    const std::string name = name_of(status, node);
+    const bool may_own = shown.nodes.empty() || std::ranges::find(shown.nodes, name) != shown.nodes.end();
+    if (!may_own || (node == group.ownership.owner && report.phase == Phase::active)) continue;
+    std::vector<std::string> missing;
+    for (size_t at = 0; at < report.vips.size() && at < shown.vips.size(); ++at) {
+      if (report.vips[at].interface.empty()) missing.push_back(shown.vips[at]);
+    }
+    if (missing.empty()) continue;
+    const std::string advice = fmt::format(
+        "on {}: give an interface an address of that network, or set interface in the group's vips", name);
+    if (missing.size() == report.vips.size()) {
+      problems.push_back(
+          {fmt::format("{} has no interface in the network of any VIP: initiators could not reach "
+                       "the group there",
+                       name),
+           advice});
+    } else {
+      problems.push_back(
+          {fmt::format("{} has no interface in the network of VIP {}", name, joined(missing)), advice});
+    }
+  }
+}
+
 void add_storage(const ClusterStatus& status, const GroupStatus& group, const GroupShown& shown,
                  std::vector<Problem>& problems) {
   for (const auto& [node, report] : group.reports) {
@@ -165,6 +193,7 @@ std::vector<Problem> group_problems(const ClusterStatus& status, const GroupStat
   }
   add_configuration(status, group, problems);
   add_vips(status, group, shown, problems);
+  add_places(status, group, shown, problems);
   add_storage(status, group, shown, problems);
   return problems;
 }

@@ -129,32 +129,13 @@ void check_token(const CorosyncSettings& corosync, std::vector<Finding>& finding
                                      corosync.token_ms)});
 }
 
-/// Other nodes may have it, so this is an alarm.
-void check_vips(const std::vector<PreflightGroup>& groups, const std::vector<PreflightVip>& vips,
-                std::vector<Finding>& findings) {
-  for (const PreflightGroup& group : groups) {
-    for (const std::string& vip : group.vips) {
-      const auto found =
-          std::find_if(vips.begin(), vips.end(), [&](const PreflightVip& entry) { return entry.vip == vip; });
-      if (found != vips.end() && !found->interface.empty()) continue;
-      findings.push_back(
-          {Severity::warn,
-           fmt::format("group {}: no interface of this node is in the network of the VIP {}, so this "
-                       "node can't serve it: give one an address there, or name one (\"{}@eth0\")",
-                       group.name, vip, vip)});
-    }
-  }
-}
-
 }  // namespace
 
-std::vector<Finding> preflight(const CorosyncSettings& corosync, const std::vector<PreflightGroup>& groups,
-                               const std::vector<PreflightVip>& vips) {
+std::vector<Finding> preflight(const CorosyncSettings& corosync, const std::vector<PreflightGroup>& groups) {
   std::vector<Finding> findings;
   check_quorum(corosync, findings);
   check_nodes(corosync, groups, findings);
   check_token(corosync, findings);
-  check_vips(groups, vips, findings);
   std::stable_partition(findings.begin(), findings.end(),
                         [](const Finding& finding) { return finding.severity == Severity::refuse; });
   return findings;

@@ -1,5 +1,5 @@
 // What of corosync, and of this node, is unsafe for the groups of the configuration. Pure; DRBD's part is
-// Drbd::preflight.
+// Drbd::preflight, and which VIPs have no interface is known later (VipFacts).
 #pragma once
 
 #include <string>
@@ -14,18 +14,10 @@ namespace itgtd::ha {
 struct PreflightGroup {
   std::string name;
   std::vector<std::string> nodes;  ///< names, as configured; empty: all of corosync's
-  std::vector<std::string> vips;   ///< as configured, for the text: "192.168.222.35/24"
-};
-
-/// A VIP and where it would be on this node.
-struct PreflightVip {
-  std::string vip;        ///< as in PreflightGroup
-  std::string interface;  ///< empty: this node has no interface with an address in its network, nor a route
 };
 
 /// Every finding, those that refuse the start first.
 [[nodiscard]] std::vector<Finding> preflight(const CorosyncSettings& corosync,
-                                             const std::vector<PreflightGroup>& groups,
-                                             const std::vector<PreflightVip>& vips);
+                                             const std::vector<PreflightGroup>& groups);
 
 }  // namespace itgtd::ha

@@ -18,9 +18,7 @@ CorosyncSettings sound() {
   return corosync;
 }
 
-const std::vector<PreflightGroup> kGroups{{"drbd0", {"iscsi-2", "iscsi-0"}, {"192.168.222.35/24"}},
-                                          {"drbd1", {}, {"192.168.221.35/24@eth1"}}};
-const std::vector<PreflightVip> kVips{{"192.168.222.35/24", "eth0"}, {"192.168.221.35/24@eth1", "eth1"}};
+const std::vector<PreflightGroup> kGroups{{"drbd0", {"iscsi-2", "iscsi-0"}}, {"drbd1", {}}};
 
 /// The text of the only finding, which must be of `severity`.
 std::string only(const std::vector<Finding>& findings, Severity severity) {
@@ -33,71 +31,60 @@ bool has(const std::string& text, std::string_view part) {
 }
 
 TEST(PreflightTest, Sound) {
-  EXPECT_TRUE(preflight(sound(), kGroups, kVips).empty());
+  EXPECT_TRUE(preflight(sound(), kGroups).empty());
 }
 
 TEST(PreflightTest, NoVotequorum) {
   CorosyncSettings corosync = sound();
   corosync.quorum_provider = false;
-  EXPECT_TRUE(
-      has(only(preflight(corosync, kGroups, kVips), Severity::refuse), "provider: corosync_votequorum"));
+  EXPECT_TRUE(has(only(preflight(corosync, kGroups), Severity::refuse), "provider: corosync_votequorum"));
 }
 
 TEST(PreflightTest, TwoNode) {
   CorosyncSettings corosync = sound();
   corosync.two_node = true;
-  EXPECT_TRUE(has(only(preflight(corosync, kGroups, kVips), Severity::refuse), "corosync-qdevice"));
+  EXPECT_TRUE(has(only(preflight(corosync, kGroups), Severity::refuse), "corosync-qdevice"));
   corosync.auto_tie_breaker = true;
-  EXPECT_TRUE(has(only(preflight(corosync, kGroups, kVips), Severity::refuse), "remove two_node"));
+  EXPECT_TRUE(has(only(preflight(corosync, kGroups), Severity::refuse), "remove two_node"));
   corosync.quorum_device = true;
-  EXPECT_TRUE(preflight(corosync, kGroups, kVips).empty());
+  EXPECT_TRUE(preflight(corosync, kGroups).empty());
   corosync.quorum_device = false;
   corosync.two_node = false;
-  EXPECT_TRUE(preflight(corosync, kGroups, kVips).empty()) << "a tie breaker alone is sound";
+  EXPECT_TRUE(preflight(corosync, kGroups).empty()) << "a tie breaker alone is sound";
 }
 
 TEST(PreflightTest, AnUnknownNodeWithTheNearestName) {
-  const std::string text =
-      only(preflight(sound(), {{"drbd0", {"iscsi-0", "iscs-1"}, {}}}, {}), Severity::refuse);
+  const std::string text = only(preflight(sound(), {{"drbd0", {"iscsi-0", "iscs-1"}}}), Severity::refuse);
   EXPECT_TRUE(has(text, "group drbd0")) << text;
   EXPECT_TRUE(has(text, "the node iscs-1: is iscsi-1 meant?")) << text;
-  const std::string far = only(preflight(sound(), {{"drbd0", {"backup"}, {}}}, {}), Severity::refuse);
+  const std::string far = only(preflight(sound(), {{"drbd0", {"backup"}}}), Severity::refuse);
   EXPECT_TRUE(has(far, "iscsi-0, iscsi-1, iscsi-2")) << far;
   EXPECT_FALSE(has(far, "meant")) << far;
-  EXPECT_TRUE(has(only(preflight(sound(), {{"drbd0", {""}, {}}}, {}), Severity::refuse), "does not know"));
+  EXPECT_TRUE(has(only(preflight(sound(), {{"drbd0", {""}}}), Severity::refuse), "does not know"));
 }
 
 TEST(PreflightTest, ThisNodeIsNotInTheNodelist) {
   CorosyncSettings corosync = sound();
   corosync.self = 9;
-  EXPECT_TRUE(
-      has(only(preflight(corosync, kGroups, kVips), Severity::refuse), "nodeid 9) is not in corosync's"));
+  EXPECT_TRUE(has(only(preflight(corosync, kGroups), Severity::refuse), "nodeid 9) is not in corosync's"));
 }
 
 TEST(PreflightTest, TwoNodesOfOneName) {
   CorosyncSettings corosync = sound();
   corosync.nodes[1].name = "iscsi-2";
-  EXPECT_TRUE(has(only(preflight(corosync, kGroups, kVips), Severity::refuse), "two nodes named iscsi-2"));
+  EXPECT_TRUE(has(only(preflight(corosync, kGroups), Severity::refuse), "two nodes named iscsi-2"));
 }
 
 TEST(PreflightTest, Token) {
   CorosyncSettings corosync = sound();
   corosync.token_ms = 300;
-  EXPECT_TRUE(preflight(corosync, kGroups, kVips).empty());
+  EXPECT_TRUE(preflight(corosync, kGroups).empty());
   corosync.token_ms = 299;
-  EXPECT_TRUE(has(only(preflight(corosync, kGroups, kVips), Severity::warn), "299 ms"));
+  EXPECT_TRUE(has(only(preflight(corosync, kGroups), Severity::warn), "299 ms"));
   corosync.token_ms = 10000;
-  EXPECT_TRUE(preflight(corosync, kGroups, kVips).empty());
+  EXPECT_TRUE(preflight(corosync, kGroups).empty());
   corosync.token_ms = 10001;
-  EXPECT_TRUE(has(only(preflight(corosync, kGroups, kVips), Severity::warn), "no takeover is faster"));
-}
-
-TEST(PreflightTest, AVipWithoutAnInterfaceIsAnAlarm) {
-  const std::string text =
-      only(preflight(sound(), kGroups, {{"192.168.222.35/24", ""}, kVips[1]}), Severity::warn);
-  EXPECT_TRUE(has(text, "group drbd0: no interface")) << text;
-  EXPECT_TRUE(has(text, "192.168.222.35/24@eth0")) << text;
-  EXPECT_EQ(preflight(sound(), kGroups, {}).size(), 2U) << "one that was not looked up has none";
+  EXPECT_TRUE(has(only(preflight(corosync, kGroups), Severity::warn), "no takeover is faster"));
 }
 
 TEST(PreflightTest, WhatRefusesComesFirst) {
@@ -105,8 +92,8 @@ TEST(PreflightTest, WhatRefusesComesFirst) {
   corosync.token_ms = 20000;
   corosync.quorum_provider = false;
   corosync.self = 9;
-  const auto findings = preflight(corosync, kGroups, {});
-  ASSERT_EQ(findings.size(), 5U);
+  const auto findings = preflight(corosync, kGroups);
+  ASSERT_EQ(findings.size(), 3U);
   EXPECT_EQ(findings[1].severity, Severity::refuse);
   EXPECT_EQ(findings[2].severity, Severity::warn);
 }

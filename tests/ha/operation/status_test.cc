@@ -80,6 +80,26 @@ TEST(Status, EachProblemSaysWhatToDo) {
   EXPECT_GT(problems, 8u);
 }
 
+TEST(Status, NodesWithoutAnInterfaceForAVipAreNamed) {
+  Situation situation = healthy();
+  GroupStatus& group = situation.status.groups[0];
+  GroupShown& shown = situation.shown.at("drbd0");
+  const auto whats = [&] {
+    std::string text;
+    for (const Problem& problem : group_problems(situation.status, group, shown)) text += problem.what + "\n";
+    return text;
+  };
+  group.reports[2].vips[1] = {};
+  EXPECT_EQ(whats(), "iscsi-1 has no interface in the network of VIP 192.168.221.35\n");
+  group.reports[2].vips[0] = {};
+  EXPECT_THAT(whats(), testing::StartsWith("iscsi-1 has no interface in the network of any VIP"));
+  group.reports[1].vips[0] = {};
+  EXPECT_THAT(whats(), testing::HasSubstr("VIP 192.168.222.35: iscsi-0 has no interface"));
+  group.reports[1].vips[0] = {"enp0s8", true, true, false, ""};
+  shown.nodes = {"iscsi-0", "iscsi-2"};
+  EXPECT_EQ(whats(), "") << "it never owns it";
+}
+
 TEST(Status, WithoutACluster) {
   const Json json = Json::parse(status_json_without_cluster("0.1.0", "1 target"));
   EXPECT_EQ(json["configured"], false);
