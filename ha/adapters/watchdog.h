@@ -1,16 +1,11 @@
-// Who notices that the control thread hangs: systemd, and, where configured, a watchdog device that resets
-// the machine. Control thread.
+// Who notices that the control thread hangs: systemd. Control thread.
 #pragma once
 
 #include <chrono>
 #include <functional>
-#include <memory>
 #include <optional>
-#include <string>
 #include <string_view>
 
-#include "base/descriptor.h"
-#include "base/result.h"
 #include "target/control/event_loop.h"
 
 namespace itgtd::ha {
@@ -32,38 +27,6 @@ class ServiceWatchdog {
   control::EventLoop& loop_;
   std::chrono::milliseconds interval_;
   std::function<void()> alive_;
-  control::Subscription timer_;
-};
-
-/// The last rung: /dev/watchdog, of the hardware or softdog. From open() on the machine is reset when the
-/// loop does not turn for the timeout, or the process ends without disarm(): a daemon that is started again
-/// in time keeps it alive.
-class HardwareWatchdog {
- public:
-  /// Opens and arms it. `timeout`: whole seconds; the driver may round up.
-  static Result<std::unique_ptr<HardwareWatchdog>> open(control::EventLoop& loop, const std::string& path,
-                                                        std::chrono::seconds timeout);
-  /// Leaves it armed.
-  ~HardwareWatchdog();
-  HardwareWatchdog(const HardwareWatchdog&) = delete;
-  HardwareWatchdog& operator=(const HardwareWatchdog&) = delete;
-
-  /// What the driver made of the timeout.
-  [[nodiscard]] std::chrono::seconds timeout() const { return timeout_; }
-  /// Not kept alive any more: the machine is reset within the timeout, whatever becomes of this process. For
-  /// storage that can't be given up in any other way.
-  void let_expire();
-  /// The orderly end. An error: the driver was loaded with nowayout, so the machine is reset all the same.
-  Result<void> disarm();
-
- private:
-  HardwareWatchdog(control::EventLoop& loop, int fd, std::string path, std::chrono::seconds timeout);
-  void beat();
-
-  control::EventLoop& loop_;
-  Descriptor fd_;
-  std::string path_;
-  std::chrono::seconds timeout_;
   control::Subscription timer_;
 };
 
