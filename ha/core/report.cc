@@ -159,16 +159,24 @@ void send_connections(Node& node) {
     }
     const std::set<TcpPair>& opened = whole ? group.connections : group.opened;
     Connections message{name, group.run.epoch, whole, {}, {}};
-    for (const TcpPair& pair : opened) {
-      if (message.opened.size() == kConnectionsPerMessage) {
-        send(node, message);
-        message.whole = false;
-        message.opened.clear();
+    const auto make_room = [&] {
+      if (message.opened.size() + message.closed.size() < kConnectionsPerMessage) {
+        return;
       }
+      send(node, message);
+      message.whole = false;
+      message.opened.clear();
+      message.closed.clear();
+    };
+    for (const TcpPair& pair : opened) {
+      make_room();
       message.opened.push_back(pair);
     }
     if (!whole) {
-      message.closed.assign(group.closed.begin(), group.closed.end());
+      for (const TcpPair& pair : group.closed) {
+        make_room();
+        message.closed.push_back(pair);
+      }
     }
     send(node, std::move(message));
     group.opened.clear();

@@ -99,6 +99,26 @@ TEST_F(Reports, ConnectionsFollowTheOwnerAndAreGivenToTheNext) {
   EXPECT_TRUE(cluster->daemons[2].state->node().groups.at("g").connections.empty());
 }
 
+TEST_F(Reports, ManyConnectionsAreToldInSeveralMessages) {
+  std::vector<TcpPair> pairs;
+  for (int i = 0; i < 20000; ++i)
+    pairs.push_back({"192.168.222.35:3260", "192.168.222.1:" + std::to_string(i)});
+  cluster->event(1, opened(pairs));
+  cluster->run_for(cluster->timing.connections_ms + 10);
+  const auto& known = cluster->daemons[2].state->node().groups.at("g").connections;
+  EXPECT_EQ(known.size(), pairs.size());
+  cluster->event(1, SessionsChanged{"g", 0, {{"a", "b"}}, pairs});
+  cluster->run_for(cluster->timing.connections_ms + 10);
+  EXPECT_EQ(known, (std::set<TcpPair>{{"a", "b"}}));
+  EXPECT_EQ(connections_sent(1), 10U);
+  for (const Action& action : cluster->daemons.at(1).log) {
+    const auto* send = std::get_if<Send>(&action);
+    const auto* told = send == nullptr ? nullptr : std::get_if<Connections>(&send->message);
+    if (told == nullptr) continue;
+    EXPECT_LE(told->opened.size() + told->closed.size(), kConnectionsPerMessage);
+  }
+}
+
 TEST_F(Reports, WhatAStopClosesIsStillToBeReset) {
   const TcpPair a{"192.168.222.35:3260", "192.168.222.1:40000"};
   cluster->event(1, opened({a}));
