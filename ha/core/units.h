@@ -49,6 +49,18 @@ struct UnitsOptions {
   Member self;
   size_t nodes = 1;  ///< configured ones: unit_copies_min() follows
   /// A member that has not answered by then is waited for no more, until something is heard of it.
+  ///
+  /// Less than Timing::hung_ms (5.4 s with corosync's usual timeouts), and independent of it. A member that
+  /// hangs stays one until somebody ends it; were it waited for until its groups are given to others, each
+  /// save of an owner that is well would take so long, and initiators give up a command after some 10 s. To
+  /// go on without it is safe whatever it does later: who owns a group is not decided here; a save has a
+  /// majority by then, of which the next owner's question meets one; and what was sent is delivered to a
+  /// member that goes on before it hears of a new owner. With two nodes, where one copy is enough, a value is
+  /// lost when the member that was not waited for is started anew, so that it was never delivered, and takes
+  /// over before it was sent again: a group with a state device has none of this.
+  ///
+  /// A new owner waits for so long once when the previous one hangs. That silence alone does not shorten it
+  /// has a reason: a node that was paused itself would take all others for silent.
   TimeMs member_ms = 2000;
   /// What could not be done by then has failed: there was no majority all the while.
   TimeMs give_up_ms = 20000;
