@@ -457,6 +457,10 @@ void Runtime::carry_out(const ResumeService& action) {
   service_.resume(action.group);
 }
 
+void Runtime::carry_out(const ResetConnections& action) {
+  announcer_.tickle(action.connections);
+}
+
 void Runtime::carry_out(const Note& action) {
   if (action.kind == Note::Kind::decision) {
     // Before anything is done about it: the notes of a step come first.

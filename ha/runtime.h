@@ -110,6 +110,7 @@ class Runtime final : public Operator {
   void carry_out(const Demote& action);
   void carry_out(const SuspendService& action);
   void carry_out(const ResumeService& action);
+  void carry_out(const ResetConnections& action);
   void carry_out(const Note& action);
   void carry_out(const Stopped& action);
   /// Answers an action, through the queue of events.

@@ -46,6 +46,11 @@ struct StartService : GroupAction {
 struct Quiesce : GroupAction {
   TimeMs drain_ms = 0;
 };
+/// Reset these, which ended with a node that does not serve the group. At once; no ActionDone.
+struct ResetConnections {
+  std::string group;
+  std::vector<TcpPair> connections;
+};
 /// Close the gate of its portals: from here on nothing leaves, no error, no RST. End commands and
 /// connections, park logins, close the disks. Done when no I/O of the group is in the kernel any more.
 struct StopService : GroupAction {};
@@ -76,8 +81,9 @@ struct Note {
 /// After StopAsked: nothing is served here any more.
 struct Stopped {};
 
-using Action = std::variant<Send, SetLease, Promote, AddAddresses, StartService, Quiesce, StopService,
-                            RemoveAddresses, Demote, SuspendService, ResumeService, Note, Stopped>;
+using Action =
+    std::variant<Send, SetLease, Promote, AddAddresses, StartService, Quiesce, StopService, RemoveAddresses,
+                 Demote, SuspendService, ResumeService, ResetConnections, Note, Stopped>;
 using Actions = std::vector<Action>;
 
 }  // namespace itgtd::ha

@@ -105,6 +105,7 @@ struct TcpPair {
   std::string peer;
   auto operator<=>(const TcpPair&) const = default;
 };
+/// Those of the owner; with epoch 0, those that were made to a node that does not serve the group.
 struct Connections {
   std::string group;
   Epoch epoch = 0;

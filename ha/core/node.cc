@@ -52,10 +52,14 @@ void note(Node& node, Note::Kind kind, const std::string& group, Epoch epoch, st
   node.actions.emplace_back(Note{kind, group, epoch, std::move(text)});
 }
 
-void send(Node& node, Message message) {
+bool is_in_group(const Node& node) {
   const Peer* self = find_peer(node, node.self);
-  // Without a place in the group there is nobody to hear it; what matters is said again when there is one.
-  if (node.ring_known && self != nullptr && self->pid == node.pid) {
+  return node.ring_known && self != nullptr && self->pid == node.pid;
+}
+
+void send(Node& node, Message message) {
+  // What matters is said again when there is somebody to hear it.
+  if (is_in_group(node)) {
     node.actions.emplace_back(Send{std::move(message)});
   }
 }

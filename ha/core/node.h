@@ -238,6 +238,8 @@ struct Node {
 [[nodiscard]] bool is_heard(const Node& node, NodeId id);
 [[nodiscard]] bool has_lease(const Node& node);
 void note(Node& node, Note::Kind kind, const std::string& group, Epoch epoch, std::string text);
+/// False: there is nobody to hear what this node says.
+[[nodiscard]] bool is_in_group(const Node& node);
 void send(Node& node, Message message);
 void mark_dirty(Node& node, const std::string& group);
 void mark_report(Node& node, TimeMs pause_ms = kReportPauseMs);

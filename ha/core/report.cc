@@ -24,6 +24,35 @@ void resize(std::set<TcpPair>& pairs) {
   }
 }
 
+// --- Strays: connections to a node that does not serve the group, told with epoch 0.
+
+void send_strays(Node& node, Group& group) {
+  Connections message{group.spec.name, 0, false, {}, {}};
+  for (const TcpPair& pair : group.opened) {
+    message.opened.push_back(pair);
+    if (message.opened.size() == kConnectionsPerMessage) {
+      send(node, message);
+      message.opened.clear();
+    }
+  }
+  if (!message.opened.empty()) {
+    send(node, std::move(message));
+  }
+  group.opened.clear();
+}
+
+void on_strays(Node& node, Group& group, const Connections& connections) {
+  const Run& run = group.run;
+  const bool starts = run.phase == Phase::starting && run.service != 0;  // with those that were known by then
+  if (starts || run.phase == Phase::active || run.phase == Phase::suspended) {
+    node.actions.emplace_back(ResetConnections{group.spec.name, connections.opened});
+    return;
+  }
+  // For whoever serves it next.
+  group.connections.insert(connections.opened.begin(), connections.opened.end());
+  resize(group.connections);
+}
+
 }  // namespace
 
 GroupReport own_report(const Node&, const Group& group, TimeMs now) {
@@ -106,7 +135,15 @@ void on_sessions(Node& node, const SessionsChanged& changed) {
     return;
   }
   if (phase != Phase::active && phase != Phase::suspended) {
-    return;  // those that a stop ends are to be reset by the next owner
+    // Those that a stop ends are to be reset by the next owner. It does not know of one that was made since:
+    // while the daemon was started again, say, as its sockets go on listening.
+    group.opened.insert(changed.opened.begin(), changed.opened.end());
+    for (const TcpPair& pair : changed.closed) {
+      if (phase != Phase::stopping) group.opened.erase(pair);
+    }
+    resize(group.opened);
+    node.connections_due = node.now;
+    return;
   }
   for (const TcpPair& pair : changed.opened) {
     if (group.connections.size() < kConnectionsMax && group.connections.insert(pair).second) {
@@ -132,6 +169,10 @@ void on_connections(Node& node, NodeId from, const Connections& connections) {
   }
   Group& group = found->second;
   const Ownership ownership = ownership_of(node, connections.group);
+  if (connections.epoch == 0 && !connections.whole && connections.opened.size() <= kConnectionsPerMessage) {
+    on_strays(node, group, connections);
+    return;
+  }
   if (ownership.epoch != connections.epoch || ownership.owner != from ||
       connections.opened.size() + connections.closed.size() > kConnectionsMax) {
     ++node.messages_dropped;
@@ -154,6 +195,9 @@ void send_connections(Node& node) {
   node.connections_due = kNever;
   for (auto& [name, group] : node.groups) {
     const bool serves = group.run.phase == Phase::active || group.run.phase == Phase::suspended;
+    if (!serves && group.run.phase != Phase::starting && !group.opened.empty() && is_in_group(node)) {
+      send_strays(node, group);
+    }
     if (!serves || (!whole && group.opened.empty() && group.closed.empty())) {
       continue;
     }

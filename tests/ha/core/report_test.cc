@@ -145,5 +145,38 @@ TEST_F(Reports, ConnectionsOfWhoIsNotTheOwnerAreNotBelieved) {
   EXPECT_TRUE(cluster->daemons[2].state->node().groups.at("g").connections.empty());
 }
 
+TEST_F(Reports, AConnectionToANodeThatDoesNotServeIsResetByTheOwner) {
+  const TcpPair stray{"192.168.222.35:3260", "192.168.222.1:40002"};
+  cluster->event(2, opened({stray}));
+  cluster->run_for(50);
+  size_t resets = 0;
+  for (const Action& action : cluster->daemons[1].log) {
+    if (const auto* reset = std::get_if<ResetConnections>(&action)) {
+      ++resets;
+      EXPECT_EQ(reset->connections, std::vector<TcpPair>{stray});
+    }
+  }
+  EXPECT_EQ(resets, 1U);
+}
+
+TEST_F(Reports, AConnectionToADaemonThatIsStartedAgainIsResetByTheNextOwner) {
+  const TcpPair stray{"192.168.222.35:3260", "192.168.222.1:40002"};
+  cluster->fate = [&](NodeId id, const Action& action) {
+    return Cluster::Fate{id == 2 && std::holds_alternative<Promote>(action) ? 500 : 5, true, true};
+  };
+  cluster->kill_daemon(1);
+  ASSERT_TRUE(cluster->run_until([&] { return cluster->phase(2, "g") == Phase::starting; }, 3000));
+  cluster->start_node(1);
+  cluster->run_for(50);
+  ASSERT_EQ(cluster->phase(2, "g"), Phase::starting);
+  cluster->event(1, opened({stray}));
+  ASSERT_TRUE(cluster->run_until([&] { return cluster->server("g") == 2; }, 3000));
+  for (const Action& action : cluster->daemons[2].log) {
+    if (const auto* start = std::get_if<StartService>(&action)) {
+      EXPECT_EQ(start->connections, std::vector<TcpPair>{stray});
+    }
+  }
+}
+
 }  // namespace
 }  // namespace itgtd::ha

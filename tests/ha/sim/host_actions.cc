@@ -31,6 +31,7 @@ void Host::perform(const Action& action) {
                  [&](const Demote& it) { perform_demote(it); },
                  [&](const SuspendService& it) { perform_suspend(it); },
                  [&](const ResumeService& it) { perform_resume(it); },
+                 [](const ResetConnections&) {},
                  [&](const Note& it) {
                    if (it.kind == Note::Kind::decision)
                      epoch_floor_ = std::max(epoch_floor_, ((it.epoch >> 16) + 1) << 16);

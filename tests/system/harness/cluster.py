@@ -214,8 +214,8 @@ class Node(Machine):
     def _pid_file(self) -> pathlib.Path:
         return self.folder.path / f"{self.name}.pid"
 
-    def start_itgtd(self, config: str | None = None) -> None:
-        """`config`: without its [daemon]; None: the one that it had before."""
+    def start_itgtd(self, config: str | None = None, restart_ms: int = 100) -> None:
+        """`config`: without its [daemon]; None: the one that it had before. `restart_ms`: from a death to the next start."""
         path = self.folder.path / f"{self.name}.toml"
         if config is not None:
             state = self.folder.path / f"{self.name}-state"
@@ -224,8 +224,8 @@ class Node(Machine):
                             f'state_dir = "{state}"\n\n{config}')
         self._pid_file.write_text("")
         self.itgtd = self.start("itgtd", [
-            sys.executable, str(pathlib.Path(__file__).parent / "supervise.py"), "--pid-file", str(self._pid_file), "--",
-            "setpriv", "--pdeathsig", "KILL", "--", daemons.binary(), "--config", str(path),
+            sys.executable, str(pathlib.Path(__file__).parent / "supervise.py"), "--pid-file", str(self._pid_file),
+            "--restart-ms", str(restart_ms), "--", "setpriv", "--pdeathsig", "KILL", "--", daemons.binary(), "--config", str(path),
         ], env={**os.environ, **daemons.SANITIZER_OPTIONS})
 
     def daemon_pid(self) -> int:
