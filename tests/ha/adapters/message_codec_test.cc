@@ -218,7 +218,7 @@ TEST(MessageCodec, WrongTypesAndNumbers) {
     return made(2, json::array({"g", 1, json::array({1, 2, 3, number})}));
   };
   EXPECT_TRUE(decode(reason(8)).ok());
-  EXPECT_THAT(error_of(reason(9)), AllOf(HasSubstr("Assign, byte"), HasSubstr("9, at most 8 is known")));
+  EXPECT_THAT(error_of(reason(10)), AllOf(HasSubstr("Assign, byte"), HasSubstr("10, at most 9 is known")));
   EXPECT_THAT(error_of(reason(-1)), HasSubstr("where a number is wanted"));
   EXPECT_THAT(error_of(reason(1.5)), HasSubstr("where a number is wanted"));
   EXPECT_THAT(error_of(reason(nullptr)), HasSubstr("where a number is wanted"));
