@@ -85,6 +85,7 @@ struct Ring::Impl {
   io_uring ring{};
   bool made = false;
   uint32_t enter_flags = 0;
+  uint32_t io_workers_max = 0;
   Bytes region;  // empty: not registered
   Counters counters;
 };
@@ -107,12 +108,8 @@ Result<std::unique_ptr<Ring>> Ring::create(const RingOptions& options) {
   }
   if (made < 0) return setup_error(-made);
   impl.made = true;
-  // What blocks goes to kernel workers; unbounded, a slow disk makes thousands of them (liburing issues 1466,
-  // 1568).
-  std::array<unsigned, 2> workers_max = {options.io_workers_max, options.io_workers_max};
-  if (const int error = io_uring_register_iowq_max_workers(&impl.ring, workers_max.data()); error < 0) {
-    return Error{-error, "cannot bound the kernel workers of an io_uring"};
-  }
+  impl.io_workers_max = options.io_workers_max;
+  if (const auto bounded = self->bound_io_workers(); !bounded) return bounded.error();
   // Saves a descriptor look-up per enter; without it everything works.
   if (io_uring_register_ring_fd(&impl.ring) == 1) impl.enter_flags = IORING_ENTER_REGISTERED_RING;
   return self;
@@ -152,6 +149,21 @@ Result<void> Ring::register_region(Bytes region) {
   }
   impl_->region = region;
   return {};
+}
+
+// What blocks goes to kernel workers; unbounded, a slow disk makes thousands of them (liburing issues 1466,
+// 1568).
+Result<void> Ring::bound_io_workers() {
+  std::array<unsigned, 2> workers_max = {impl_->io_workers_max, impl_->io_workers_max};
+  const int error = io_uring_register_iowq_max_workers(&impl_->ring, workers_max.data());
+  if (error < 0) return Error{-error, "cannot bound the kernel workers of an io_uring"};
+  return {};
+}
+
+void Ring::add_io_workers(int32_t change) {
+  impl_->io_workers_max += static_cast<uint32_t>(change);
+  // It worked when the ring was made, and nothing in it can fail since.
+  ITGTD_ASSERT(bound_io_workers().ok());
 }
 
 bool Ring::region_registered() const {

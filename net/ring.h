@@ -41,8 +41,8 @@ enum class Attempt : uint8_t {
 
 struct RingOptions {
   uint32_t entries = 1024;  ///< submission queue; the completion queue has four times as many
-  uint32_t io_workers_max =
-      32;  ///< bounded kernel workers for what can't be done without blocking (DRBD has no NOWAIT)
+  /// Kernel workers for what can't be done without blocking; who may keep many brings more (add_io_workers).
+  uint32_t io_workers_max = 32;
 };
 
 class Ring {
@@ -80,6 +80,9 @@ class Ring {
   void sync_data(OpId op, int fd);                                             ///< fdatasync
   void allocate(OpId op, int fd, int mode, uint64_t offset, uint64_t length);  ///< fallocate
   void nothing(OpId op);                                                       ///< completes with 0
+  /// Changes the bound on kernel workers by `change`. They are shared by all that this ring does: whose
+  /// operations may block for long brings as many as it may keep, and takes them away when it goes.
+  void add_io_workers(int32_t change);
   /// Asks the kernel to end the operations with this id early; they complete with -ECANCELED (or as if
   /// nothing had been asked). The cancellation itself completes with kind cancel and op's slot.
   void cancel(OpId op);
@@ -106,6 +109,7 @@ class Ring {
   Ring();
   io_uring_sqe* prepare(OpId op);
   void transfer(int opcode, io_uring_sqe* sqe, int fd, ConstBytes memory, uint64_t offset, Attempt attempt);
+  Result<void> bound_io_workers();
   void enter(uint32_t completions_min, Instant deadline);
   size_t reap(std::span<Completion> to);
 

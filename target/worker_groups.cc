@@ -141,13 +141,13 @@ void Worker::on_message(EndTarget& message) {
       c->end_silently();
       touch(*c);
     }
-    // What a kernel worker has not begun need not be waited for.
+    // What has not begun need not be waited for.
     for (uint32_t i = 0; i < tasks_.capacity(); ++i) {
       const iscsi::Task* task = tasks_.tenant(i);
       if (task == nullptr || task->state != iscsi::TaskState::executing || task->command.lu == nullptr)
         continue;
-      if (static_cast<const WorkerLun*>(task->command.lu)->target != message.target) continue;
-      ring_->cancel({net::OpKind::backend, tasks_.id_of(*task)});
+      const auto* lun = static_cast<const WorkerLun*>(task->command.lu);
+      if (lun->target == message.target && lun->backend != nullptr) lun->backend->cancel(ops_[i]);
     }
   }
   errands_.push_back({Errand::Kind::end, message.change, message.target});

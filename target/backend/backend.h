@@ -32,7 +32,8 @@ struct BackendOp : ListLink<CompletedTag>, ListLink<WaitingTag> {
   // The backend's own.
   uint64_t bytes_done = 0;
   uint8_t stage = 0;
-  uint8_t retries = 0;  ///< since the last byte
+  uint8_t retries = 0;     ///< since the last byte
+  bool may_block = false;  ///< it counts against what the medium may keep of the kernel's workers
 };
 
 using CompletedList = IntrusiveList<BackendOp, CompletedTag>;
@@ -62,6 +63,9 @@ class Backend {
   virtual void submit(BackendOp& op) = 0;
   /// The ring finished an operation that carried `op`'s id.
   virtual void on_completion(BackendOp& op, int32_t result) = 0;
+  /// Asks for an early end of `op`: if it is not completed yet it completes with ECANCELED, perhaps before
+  /// this returns, or as if nothing had been asked. What the kernel has begun can't be stopped.
+  virtual void cancel(BackendOp& op) = 0;
 };
 
 class Medium {

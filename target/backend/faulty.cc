@@ -32,6 +32,10 @@ class FaultyBackend final : public Backend {
     if (result < 0) return fail(op, -result);  // cancelled while it was held
     inner_->submit(op);
   }
+  void cancel(BackendOp& op) override {
+    if (held_.contains(&op)) return ring_.cancel(op.op);
+    inner_->cancel(op);
+  }
 
  private:
   void fail(BackendOp& op, int error) {

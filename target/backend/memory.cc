@@ -87,6 +87,7 @@ class RamBackend final : public Backend {
     if (result < 0) return complete(op, -result, completed_);  // cancelled between two parts
     clear_part(op);
   }
+  void cancel(BackendOp& op) override { ring_.cancel(op.op); }
 
  private:
   void clear_part(BackendOp& op) {
@@ -117,6 +118,7 @@ class NullBackend final : public Backend {
     op.result.mapped = op.io.kind != scsi::IoKind::extent;  // it holds nothing, and reads as zeros
   }
   void on_completion(BackendOp& op, int32_t /*result*/) override { complete(op, 0, completed_); }
+  void cancel(BackendOp& /*op*/) override {}
 
  private:
   static void read(BackendOp& op) {

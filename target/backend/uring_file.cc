@@ -16,6 +16,7 @@
 #include <cerrno>
 #include <cstring>
 #include <new>
+#include <utility>
 
 namespace itgtd::backend {
 namespace {
@@ -28,6 +29,9 @@ using scsi::IoKind;
 constexpr size_t kTransferMemoryBytes = 256 << 10;
 // One fallocate: long ones keep a kernel worker, and nothing can cancel them.
 constexpr uint64_t kRangeBytesMax = 64 << 20;
+// A medium that may block brings the kernel workers that it can keep: an operation has one at most, and there
+// is one fdatasync at a time.
+constexpr int32_t kBlockingWorkers = UringFileBackend::kBlockingOpsMax + 1;
 // -EAGAIN is a matter of moments; what does not end is an error.
 constexpr uint8_t kRetriesMax = 32;
 
@@ -59,6 +63,7 @@ Result<Extent> find_extent(int fd, uint64_t begin, uint64_t end, uint32_t block_
 }  // namespace
 
 enum class UringFileBackend::Stage : uint8_t {
+  queued,      ///< waiting, of a medium that may block, until the kernel has fewer
   transfer,    ///< straight between the medium and the command's memory
   bounce,      ///< through the aligned buffer, or waiting for it
   punch,       ///< fallocate, punching a hole
@@ -126,7 +131,13 @@ UringFileBackend::UringFileBackend(std::shared_ptr<UringFileMedium> medium, net:
       ring_(ring),
       completed_(completed),
       bounce_memory_(kTransferMemoryBytes, true),
-      can_punch_(medium_->facts().can_punch) {}
+      can_punch_(medium_->facts().can_punch) {
+  if (medium_->facts().may_block) ring_.add_io_workers(kBlockingWorkers);
+}
+
+UringFileBackend::~UringFileBackend() {
+  if (medium_->facts().may_block) ring_.add_io_workers(-kBlockingWorkers);
+}
 
 void UringFileBackend::submit(BackendOp& op) {
   op.bytes_done = 0;
@@ -139,6 +150,11 @@ void UringFileBackend::submit(BackendOp& op) {
   if (op.io.length_bytes == 0) return complete(op, 0);
   if (op.io.kind == IoKind::extent) return look_up_extent(op);
   if (facts.read_only && op.io.kind != IoKind::read) return complete(op, EROFS);
+  if (facts.may_block) return admit(op);
+  start(op);
+}
+
+void UringFileBackend::start(BackendOp& op) {
   if (op.io.kind == IoKind::unmap || op.io.kind == IoKind::write_zeroes) return change_range(op);
   transfer(op);
 }
@@ -146,6 +162,8 @@ void UringFileBackend::submit(BackendOp& op) {
 void UringFileBackend::on_completion(BackendOp& op, int32_t result) {
   if (result == -EAGAIN || result == -EINTR) return reissue(op, -result);
   switch (static_cast<Stage>(op.stage)) {
+    case Stage::queued:
+      return;  // the kernel does not have it
     case Stage::transfer:
     case Stage::bounce:
     case Stage::zeros:
@@ -156,6 +174,33 @@ void UringFileBackend::on_completion(BackendOp& op, int32_t result) {
     case Stage::sync:
       return on_synced(op, result < 0 ? -result : 0);
   }
+}
+
+void UringFileBackend::admit(BackendOp& op) {
+  if (blocking_ops_ == kBlockingOpsMax) {
+    op.stage = static_cast<uint8_t>(Stage::queued);
+    queued_.push_back(op);
+    return;
+  }
+  op.may_block = true;
+  ++blocking_ops_;
+  start(op);
+}
+
+// `op`, which had been admitted, is over: others may have its place.
+void UringFileBackend::leave(BackendOp& op) {
+  op.may_block = false;
+  --blocking_ops_;
+  if (std::exchange(starting_queued_, true)) return;
+  while (blocking_ops_ < kBlockingOpsMax && !queued_.empty()) admit(*queued_.pop_front());
+  starting_queued_ = false;
+}
+
+void UringFileBackend::cancel(BackendOp& op) {
+  if (static_cast<Stage>(op.stage) != Stage::queued || !static_cast<ListLink<WaitingTag>&>(op).linked())
+    return ring_.cancel(op.op);
+  queued_.remove(op);
+  complete(op, ECANCELED);
 }
 
 bool UringFileBackend::is_aligned(const BackendOp& op) const {
@@ -212,6 +257,8 @@ void UringFileBackend::reissue_with(BackendOp& op, Attempt attempt) {
   const int flags = durable ? RWF_DSYNC : 0;
   const int fd = medium_->fd();
   switch (static_cast<Stage>(op.stage)) {
+    case Stage::queued:
+      return;
     case Stage::transfer:
     case Stage::bounce: {
       const bool bouncing = op.stage == static_cast<uint8_t>(Stage::bounce);
@@ -365,6 +412,8 @@ void UringFileBackend::complete(BackendOp& op, int error) {
   release_bounce(op);
   op.result = {error, op.bytes_done};
   completed_.push_back(op);
+  if (op.may_block) [[unlikely]]
+    leave(op);
 }
 
 }  // namespace itgtd::backend

@@ -46,6 +46,8 @@ class UringFileMedium final : public Medium, public std::enable_shared_from_this
     uint32_t memory_alignment = 1;    ///< of buffers; 1 unless direct
     uint32_t transfer_alignment = 1;  ///< of offsets and lengths; 1 unless direct
     bool can_punch = false;           ///< FALLOC_FL_PUNCH_HOLE works
+    /// Each transfer may block while it is submitted (no NOWAIT, as DRBD): a kernel worker does it.
+    bool may_block = false;
   };
 
   static Result<std::shared_ptr<Medium>> open(const MediumOptions& options);
@@ -79,6 +81,10 @@ class UringFileMedium final : public Medium, public std::enable_shared_from_this
 
 class UringFileBackend final : public Backend {
  public:
+  /// Operations of a medium that may block which the kernel has at most; the others wait here. A DRBD device
+  /// whose I/O is suspended keeps a kernel worker for each of them. More than the disks below take at once.
+  static constexpr uint32_t kBlockingOpsMax = 128;
+
   /// For metrics and tests.
   struct Counters {
     uint64_t syncs = 0;    ///< fdatasync
@@ -87,15 +93,20 @@ class UringFileBackend final : public Backend {
   };
 
   UringFileBackend(std::shared_ptr<UringFileMedium> medium, net::Ring& ring, CompletedList& completed);
+  ~UringFileBackend() override;
 
   void submit(BackendOp& op) override;
   void on_completion(BackendOp& op, int32_t result) override;
+  void cancel(BackendOp& op) override;
   [[nodiscard]] const Counters& counters() const { return counters_; }
 
  private:
   enum class Stage : uint8_t;
   using WaitingList = IntrusiveList<BackendOp, WaitingTag>;
 
+  void start(BackendOp& op);
+  void admit(BackendOp& op);
+  void leave(BackendOp& op);
   void look_up_extent(BackendOp& op);
   void transfer(BackendOp& op);
   void bounce(BackendOp& op);
@@ -128,6 +139,11 @@ class UringFileBackend final : public Backend {
   TransferMemory bounce_memory_;
   BackendOp* bounce_user_ = nullptr;
   WaitingList bounce_waiting_;
+
+  // Of a medium that may block: how many operations count against kBlockingOpsMax, and those beyond.
+  uint32_t blocking_ops_ = 0;
+  WaitingList queued_;
+  bool starting_queued_ = false;  ///< true while leave() is at it: what completes at once must not recurse
 
   // What fallocate turned out not to do on this medium.
   bool can_punch_;

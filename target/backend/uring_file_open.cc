@@ -6,6 +6,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -116,6 +117,14 @@ bool direct_read_works(int fd, uint32_t block_bytes) {
   return ::pread(fd, memory.bytes().data(), block_bytes, 0) == static_cast<ssize_t>(block_bytes);
 }
 
+// True when the medium can't be read without blocking (no NOWAIT: DRBD; md and dm of some kernels). io_uring
+// hands each transfer of such a medium to a kernel worker.
+bool submission_may_block(int fd, uint32_t block_bytes) {
+  const TransferMemory memory(std::max(block_bytes, kCautiousAlignment), true);
+  const iovec piece{memory.bytes().data(), block_bytes};
+  return ::preadv2(fd, &piece, 1, 0, RWF_NOWAIT) < 0 && errno == EOPNOTSUPP;
+}
+
 // Turns direct I/O on where it suits logical blocks of this size.
 void decide_direct(int fd, uint32_t block_bytes, uint32_t sector_bytes, Facts& facts) {
   const Alignment alignment = direct_alignment(fd, facts.block_device, sector_bytes);
@@ -129,6 +138,7 @@ void decide_direct(int fd, uint32_t block_bytes, uint32_t sector_bytes, Facts& f
   facts.direct = true;
   facts.memory_alignment = alignment.memory;
   facts.transfer_alignment = alignment.transfer;
+  facts.may_block = submission_may_block(fd, block_bytes);
 }
 
 void set_physical_block(const MediumOptions& options, uint32_t medium_says, scsi::Geometry& geometry) {
