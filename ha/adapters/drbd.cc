@@ -106,6 +106,7 @@ struct Drbd::Impl {
   void on_primary(Operation& operation, const DrbdReply& reply);
   void run_secondary(Operation& operation);
   void on_secondary(Operation& operation, const DrbdReply& reply);
+  void on_without_force(Operation& operation, const DrbdReply& reply);
   void on_forced(Operation& operation, const DrbdReply& reply);
 };
 
@@ -253,7 +254,8 @@ void Drbd::Impl::finish(Operation& operation, const Outcome& outcome) {
 }
 
 void Drbd::Impl::fail(Operation& operation, const DrbdReply& reply) {
-  finish(operation, {.ok = false, .retry_here = reply.verdict != Verdict::not_here, .text = reply.text});
+  const bool never = reply.verdict == Verdict::not_here || reply.verdict == Verdict::absent;
+  finish(operation, {.ok = false, .retry_here = !never, .text = reply.text});
 }
 
 void Drbd::Impl::run(Operation& operation, const std::vector<std::string>& arguments, milliseconds deadline,
@@ -313,9 +315,13 @@ void Drbd::Impl::run_secondary(Operation& operation) {
   run(operation, {"drbdadm", "secondary", operation.resource}, kSecondaryDeadline, &Impl::on_secondary);
 }
 
+/// What is down is Secondary, and so is what this node does not even have: one that is there for quorum.
+bool is_secondary(Verdict verdict) {
+  return verdict == Verdict::ok || verdict == Verdict::down || verdict == Verdict::absent;
+}
+
 void Drbd::Impl::on_secondary(Operation& operation, const DrbdReply& reply) {
-  if (reply.verdict == Verdict::ok || reply.verdict == Verdict::down)
-    return finish(operation, {.ok = true, .retry_here = true, .text = {}});
+  if (is_secondary(reply.verdict)) return finish(operation, {.ok = true, .retry_here = true, .text = {}});
   const bool passes = reply.verdict == Verdict::in_use || reply.verdict == Verdict::again;
   if (passes && now() < operation.retry_until)
     return later(operation, kDemoteRetryStep, &Impl::run_secondary);
@@ -323,11 +329,17 @@ void Drbd::Impl::on_secondary(Operation& operation, const DrbdReply& reply) {
 }
 
 void Drbd::Impl::on_forced(Operation& operation, const DrbdReply& reply) {
-  if (reply.verdict == Verdict::ok || reply.verdict == Verdict::down)
-    return finish(operation, {.ok = true, .retry_here = true, .text = {}});
+  if (is_secondary(reply.verdict)) return finish(operation, {.ok = true, .retry_here = true, .text = {}});
+  if (reply.verdict != Verdict::unknown_option) return fail(operation, reply);
+  // Who had it open may have let go since. Not by drbdadm: it reads all configuration first, and its being
+  // late may be why this is asked.
+  run(operation, {"drbdsetup", "secondary", operation.resource}, kSecondaryDeadline, &Impl::on_without_force);
+}
+
+void Drbd::Impl::on_without_force(Operation& operation, const DrbdReply& reply) {
+  if (is_secondary(reply.verdict)) return finish(operation, {.ok = true, .retry_here = true, .text = {}});
   DrbdReply said = reply;
-  if (said.verdict == Verdict::unknown_option)
-    said.text = "this DRBD can't be made Secondary by force: that needs DRBD 9 and drbd-utils 9.21";
+  said.text += "; this DRBD can't be made Secondary by force: that needs DRBD 9 and drbd-utils 9.21";
   fail(operation, said);
 }
 

@@ -42,8 +42,9 @@ class Drbd {
   /// going away is still Primary it is tried again, for 5 s. `done` is called once, never from within this;
   /// what is asked for a resource ends what was asked before, with an outcome that says so.
   void promote(const std::string& resource, Done done);
-  /// `force`: drbdsetup secondary --force, which DRBD 8.4 does not have. Who holds the device open is in the
-  /// text. A resource that is down is Secondary.
+  /// `force`: drbdsetup secondary --force; without it where DRBD does not have that (8.4). Who holds the
+  /// device open is in the text. A resource that is down is Secondary, and so is one that this node does not
+  /// have.
   void demote(const std::string& resource, bool force, Done done);
 
  private:

@@ -15,6 +15,8 @@ namespace {
 using Verdict = DrbdReply::Verdict;
 
 constexpr size_t kTextBytesMax = 600;
+/// What Command tells of a program that is not there.
+constexpr int kNotStarted = 127;
 
 /// drbd.h's enum drbd_state_rv (negative) and enum drbd_ret_code: what they mean for whoever asked.
 constexpr std::array<std::pair<int32_t, Verdict>, 16> kVerdicts{{
@@ -73,7 +75,9 @@ Verdict verdict_of(const CommandResult& result, int32_t number) {
   }
   if (number != 0) return Verdict::failed;
   if (result.err.find("unrecognized option") != std::string::npos) return Verdict::unknown_option;
-  if (result.err.find("not defined in your config") != std::string::npos) return Verdict::not_here;
+  if (result.err.find("not defined in your config") != std::string::npos) return Verdict::absent;
+  if (result.err.find("'drbd' generic netlink family") != std::string::npos) return Verdict::absent;
+  if (result.status == kNotStarted) return Verdict::absent;
   // The exit statuses that drbdsetup has for SS_LOWER_THAN_OUTDATED, SS_NO_LOCAL_DISK and
   // SS_NO_UP_TO_DATE_DISK.
   if (result.status == 5 || result.status == 16 || result.status == 17) return Verdict::not_here;

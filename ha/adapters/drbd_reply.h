@@ -17,7 +17,8 @@ struct DrbdReply {
     ok,
     again,           ///< somebody is about to change: the peer that is Primary, a state in transition
     in_use,          ///< a program holds the device open
-    not_here,        ///< this node can't, as things are: no disk, no UpToDate data, no quorum, not configured
+    not_here,        ///< this node can't, as things are: no disk, no UpToDate data, no quorum
+    absent,          ///< the resource is not configured on this node, or there is no DRBD
     down,            ///< the resource is not there
     unknown_option,  ///< these tools are older than the option
     failed,          ///< anything else

@@ -196,6 +196,18 @@ TEST_F(DrbdTest, PromoteAndDemote) {
   EXPECT_EQ(calls("drbdadm"), "primary r0; secondary r0; ") << "never --force";
 }
 
+TEST_F(DrbdTest, WhatThisNodeDoesNotHaveIsSecondary) {
+  followed();
+  drbdadm("echo \"'r0' not defined in your config (for this host).\" >&2; exit 1");
+  EXPECT_TRUE(demote().ok);
+  const Drbd::Outcome promoted = promote();
+  EXPECT_FALSE(promoted.ok);
+  EXPECT_FALSE(promoted.retry_here);
+  std::filesystem::remove(folder_ / "drbdadm");
+  ::setenv("PATH", folder_.c_str(), 1);
+  EXPECT_TRUE(demote().ok) << "without drbd-utils";
+}
+
 TEST_F(DrbdTest, PromoteWaitsForAPeerThatGoesAway) {
   followed();
   drbdadm(
@@ -271,11 +283,17 @@ TEST_F(DrbdTest, DemoteByForce) {
   followed();
   EXPECT_TRUE(demote(true).ok);
   EXPECT_EQ(calls("drbdsetup"), "events2; secondary --force r0; ");
-  drbdsetup("echo \"secondary: unrecognized option '--force'\" >&2; exit 20");
+  drbdsetup("[ $2 = --force ] || exit 0; echo \"secondary: unrecognized option '--force'\" >&2; exit 20");
+  EXPECT_TRUE(demote(true).ok) << "8.4: without force, since it may be closed by now";
+  drbdsetup(
+      "[ $2 = --force ] || { echo 'r0: State change failed: (-12) Device is held open' >&2; exit 11; }; echo "
+      "\"secondary: unrecognized option '--force'\" >&2; exit 20");
   const Drbd::Outcome outcome = demote(true);
   EXPECT_FALSE(outcome.ok);
-  EXPECT_EQ(outcome.text,
-            "this DRBD can't be made Secondary by force: that needs DRBD 9 and drbd-utils 9.21");
+  EXPECT_EQ(
+      outcome.text,
+      "drbdsetup secondary: r0: State change failed: (-12) Device is held open; this DRBD can't be made "
+      "Secondary by force: that needs DRBD 9 and drbd-utils 9.21");
 }
 
 TEST_F(DrbdTest, WhatIsDownIsSecondary) {

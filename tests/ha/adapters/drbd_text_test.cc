@@ -43,7 +43,13 @@ TEST(DrbdReplyTest, Of84) {
   EXPECT_EQ(down.verdict, Verdict::down);
   EXPECT_EQ(down.number, 127);
   EXPECT_EQ(down.text, "drbdadm primary: 0: Failure: (127) Device minor not allocated; unknown minor");
-  EXPECT_EQ(reply(1, "'nosuch' not defined in your config (for this host).\n").verdict, Verdict::not_here);
+  EXPECT_EQ(reply(1, "'nosuch' not defined in your config (for this host).\n").verdict, Verdict::absent);
+  EXPECT_EQ(reply(127, "can't run drbdadm").verdict, Verdict::absent);
+  EXPECT_EQ(reply(20,
+                  "Failed to modprobe drbd (No such file or directory)\nCould not connect to 'drbd' generic "
+                  "netlink family\n")
+                .verdict,
+            Verdict::absent);
   const DrbdReply force =
       reply(20, "secondary: unrecognized option '--force'\n\nUSAGE: drbdsetup command\nCommands\n");
   EXPECT_EQ(force.verdict, Verdict::unknown_option);
