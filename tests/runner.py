@@ -1,10 +1,11 @@
 """Sets up and tests: installs what is missing, builds, runs the tests.
 
-  tools/test                 everything below but tidy and clean-room: what has to pass before a change lands
+  tools/test                 everything below but lab, tidy and clean-room: what has to pass before a change lands
   tools/test fast            checks on the tree and unit tests: for use while writing
   tools/test tree            checks on the tree itself: layering, sizes, names, format
   tools/test unit            unit tests
   tools/test system [NAME]   real clients against the real daemon; only tests whose name contains a NAME
+  tools/test lab [SCENARIO]  real kernels in emulated machines (tests/lab): the scenarios of that name, or all; minutes each
   tools/test sanitize        unit and system tests, built with AddressSanitizer and UBSan (in build-san/)
   tools/test tsan            what several workers do to the same blocks, built with ThreadSanitizer (in build-tsan/)
   tools/test tidy            clang-tidy over every file (minutes)
@@ -33,6 +34,7 @@ LOGS = ROOT / "build" / "test-logs"
 # One stage may not take longer, seconds: a hang must end before whoever waits for the run gives up.
 BUILD_SECONDS_MAX = 1800
 STAGE_SECONDS_MAX = 1500
+LAB_SECONDS_MAX = 7200
 
 SANITIZER_ENVIRONMENT = {
     "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1",
@@ -221,6 +223,19 @@ def system(folder: str = "build", names: list[str] | None = None, environment: d
     return result
 
 
+def lab(folder: str = "build", names: list[str] | None = None) -> Result:
+    result = Result(f"lab {folder}")
+    report = LOGS / f"{folder}-lab.json"
+    report.unlink(missing_ok=True)
+    command = [sys.executable, "tests/lab/run", "--build", folder, "--json", str(report), *(names or ["all"])]
+    run(command, f"{folder}-lab.log", LAB_SECONDS_MAX, show=True)
+    if not report.exists():
+        result.failed.append("tests/lab/run did not finish")
+        return result
+    count_report(json.loads(report.read_text()), result)
+    return result
+
+
 def sanitize(names: list[str]) -> list[Result]:
     options = ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Doptimization=1"]
     built = timed(build, "build-san", options)
@@ -286,6 +301,8 @@ def stages(command: str, names: list[str]) -> list[Result]:
         return [timed(tree), *with_build((unit,))]
     if command == "system":
         return with_build((system, "build", names))
+    if command == "lab":
+        return with_build((lab, "build", names))
     if command == "sanitize":
         return sanitize(names)
     if command == "tsan":
@@ -319,12 +336,12 @@ def summary(results: list[Result]) -> int:
 
 
 def main() -> int:
-    commands = ["all", "fast", "tree", "unit", "system", "sanitize", "tsan", "tidy", "clean-room"]
+    commands = ["all", "fast", "tree", "unit", "system", "lab", "sanitize", "tsan", "tidy", "clean-room"]
     parser = argparse.ArgumentParser(
         prog="tools/test", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("command", nargs="?", default="all", choices=commands)
-    parser.add_argument("names", nargs="*", help="with system, sanitize or tsan: only tests whose name contains one")
+    parser.add_argument("names", nargs="*", help="with system, sanitize or tsan: only tests whose name contains one; with lab: scenarios")
     arguments = parser.parse_args()
     return summary(stages(arguments.command, arguments.names))
 
