@@ -43,6 +43,11 @@ def missing(build: pathlib.Path) -> str:
     return ""
 
 
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 class Lab:
     """The cluster, the initiator and the networks between them. From the main thread."""
 
@@ -51,6 +56,7 @@ class Lab:
         self.say = say
         self.figures: list[dict] = []
         self.steps: list[dict] = []
+        self.tables: list[tuple[str, list[str], list[list[str]]]] = []
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="itgt-lab."))
         self.binaries = self.folder / "build"
         self._copy_programs()
@@ -85,6 +91,11 @@ class Lab:
         """A figure: printed, and in the JSON."""
         self.figures.append({"what": what, "value": value, "unit": unit})
         self.say(f"         {value:g} {unit}: {what}")
+
+    def table(self, title: str, head: list[str], rows: list[list[str]]) -> None:
+        """For the results: printed, and in the file that --results writes."""
+        self.tables.append((title, head, rows))
+        self.say(f"{title}\n{markdown(head, rows)}")
 
     def expect(self, condition: bool, what: str) -> None:
         if not condition:
