@@ -170,8 +170,9 @@ class TargetNode(Guest):
         self.run(["drbdadm", "create-md", "--force", RESOURCE])
 
     def start_drbd(self) -> None:
+        """drbdadm gives each step 5 s, which a busy machine may exceed; adjust goes on from wherever that left it."""
         if self.has_data:
-            self.run(["drbdadm", "up", RESOURCE])
+            eventually(lambda: self.run(["drbdadm", "adjust", RESOURCE]), 120, f"DRBD of {self.name} up", 1)
 
     def start_corosync(self) -> None:
         self.corosync = self.start(["corosync", "-f"], log="corosync")
