@@ -62,6 +62,8 @@ class Machine:
     disks: list[pathlib.Path] = field(default_factory=list)
     memory_mb: int = 512
     cpus: int = 1
+    # Its clock is what it has executed, 1 ns for each instruction: what runs in it alone takes as long on a busy machine as on an idle one.
+    counted: bool = False
 
 
 class Guest:
@@ -221,12 +223,13 @@ class Guest:
     def _command(self) -> list[str]:
         machine = self.machine
         nics = ";".join(f"{nic.name},{nic.mac},{nic.address}" for nic in machine.nics)
-        words = [*KERNEL_OPTIONS, *_tsc_option(), f"lab_name={self.name}", f"lab_build={machine.build}",
+        words = [*KERNEL_OPTIONS, *([] if machine.counted else _tsc_option()), f"lab_name={self.name}", f"lab_build={machine.build}",
                  f'"lab_nics={nics}"']
         command = [
             "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-machine", "pc,hpet=off",
-            "-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max,la57=off", "-smp", str(machine.cpus), "-m", str(machine.memory_mb),
+            *(["-accel", "tcg,thread=single,tb-size=256", "-icount", "shift=0"] if machine.counted else ["-accel", "tcg,thread=multi,tb-size=256"]),
+            "-cpu", "max,la57=off", "-smp", str(machine.cpus), "-m", str(machine.memory_mb),
             "-kernel", str(machine.kernel), "-initrd", str(machine.initramfs), "-append", " ".join(words),
             "-chardev", f"file,id=console,path={self.console_path},append=on", "-serial", "chardev:console",
             "-qmp", f"unix:{self._socket_path('qmp')},server=on,wait=off",
