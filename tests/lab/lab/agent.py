@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from lab.errors import LabError
 
-COMMAND_SECONDS_MAX = 60.0
+COMMAND_SECONDS_MAX = 180.0
 # Beyond a command's own limit, until the guest counts as not answering.
 ANSWER_SECONDS = 20.0
 

@@ -22,6 +22,7 @@ NEEDED = {
     "qemu-system-x86_64": "qemu-system-x86", "busybox": "busybox-static", "cpio": "cpio", "modprobe": "kmod", "vde_switch": "vde2",
     "iscsiadm": "open-iscsi", "multipathd": "multipath-tools", "fio": "fio", "drbdadm": "drbd-utils", "corosync": "corosync",
     "nft": "nftables", "udevadm": "udev", "mkfs.ext4": "e2fsprogs", "ip": "iproute2",
+    "sg_persist": "sg3-utils", "sdparm": "sdparm", "fstrim": "util-linux",
 }
 PROGRAMS = ("itgtd", "itgtctl", "tests/lab/itgt-lab-agent", "tests/lab/itgt-steady-io")
 
@@ -64,6 +65,8 @@ class Lab:
         self.guests: dict[str, Guest] = {}
         self.config = CONFIG
         self.token_ms = TOKEN_MS
+        # Called with every guest that prepare() is through with, before anything of it is used: files and addresses of a scenario's own.
+        self.also_prepare = lambda guest: None
         self.started = time.monotonic()
 
     def _copy_programs(self) -> None:
@@ -164,17 +167,24 @@ class Lab:
             self.build_machines(**options)
             self.boot()
         with self.step("modules, iscsid, multipathd"):
-            in_parallel(lambda guest: guest.prepare(self.config, self.token_ms) if isinstance(guest, TargetNode) else guest.prepare(),
-                        list(self.guests.values()))
+            in_parallel(self.prepare, list(self.guests.values()))
         with self.step("DRBD in sync, corosync quorate, itgtd started"):
             bring_up(self.nodes)
         with self.step("the group is served"):
             self.wait_served()
 
+    def prepare(self, guest: Guest) -> None:
+        """After every boot."""
+        if isinstance(guest, TargetNode):
+            guest.prepare(self.config, self.token_ms)
+        else:
+            guest.prepare()
+        self.also_prepare(guest)
+
     def power_on(self, node: TargetNode) -> None:
         """A node whose power was cut comes back with its disks, as its services would start it."""
         self.boot([node])
-        node.prepare(self.config, self.token_ms)
+        self.prepare(node)
         node.start_corosync()
         node.start_drbd()
         node.start_itgtd()
