@@ -108,10 +108,13 @@ class Served(ClusterCase):
     def prepare_networks(self) -> None:
         """What a test adds to them."""
 
-    def start_itgtd(self) -> None:
+    def config(self, disk: str) -> str:
         vips = ", ".join(f'"{vip}/{bits}"' for vip, bits in zip(self.vips, self.prefix_bits))
+        return CONFIG.format(iqn=IQN, disk=disk, vips=vips)
+
+    def start_itgtd(self) -> None:
         for node in self.nodes:
-            node.start_itgtd(CONFIG.format(iqn=IQN, disk=self.disk, vips=vips), self.restart_ms)
+            node.start_itgtd(self.config(self.disk), self.restart_ms)
 
     def end_daemons(self) -> None:
         """All that still run, at once, as when all machines are shut down: a leak shows only at a daemon's end."""
@@ -204,7 +207,7 @@ class FirstStart(Served):
 
     def test_node_that_may_not_own_the_group(self):
         """It is there for quorum, and need not have the group's DRBD resource."""
-        config = CONFIG.format(iqn=IQN, disk="/dev/drbd0").replace('storage = "shared"', 'drbd = "r0"\nnodes = ["node-1", "node-2"]')
+        config = self.config("/dev/drbd0").replace('storage = "shared"', 'drbd = "r0"\nnodes = ["node-1", "node-2"]')
         node = self.nodes[2]
         node.start_itgtd(config)
         pid = node.daemon_pid()
