@@ -60,6 +60,7 @@ struct Drbd::Impl {
     Instant connect_until;
     bool brought_up = false;  ///< true once drbdadm up was tried
     bool coming_up = false;   ///< true exactly while it runs
+    bool forced = false;      ///< a demotion by force
   };
 
   Impl(control::EventLoop& event_loop,
@@ -94,6 +95,7 @@ struct Drbd::Impl {
   void run_bring_ups();
   // Promotion and demotion.
   Operation& begin(const std::string& resource, Done done, milliseconds retries);
+  void tell_ended(Done done);
   void finish(Operation& operation, const Outcome& outcome);
   void fail(Operation& operation, const DrbdReply& reply);
   void run(Operation& operation, const std::vector<std::string>& arguments, milliseconds deadline,
@@ -237,15 +239,19 @@ Drbd::Impl::Operation& Drbd::Impl::begin(const std::string& resource, Done done,
     // Its program is killed; what it began in the kernel may still happen, before what the next one asks for.
     before.mapped()->command.reset();
     before.mapped()->timer.reset();
-    loop.after(milliseconds(0), [call = std::move(before.mapped()->done)] {
-      call({.ok = false, .retry_here = true, .text = "ended by what was asked for after it"});
-    });
+    tell_ended(std::move(before.mapped()->done));
   }
   auto operation = std::make_unique<Operation>();
   operation->resource = resource;
   operation->done = std::move(done);
   operation->retry_until = now() + retries;
   return *(operations[resource] = std::move(operation));
+}
+
+void Drbd::Impl::tell_ended(Done done) {
+  loop.after(milliseconds(0), [call = std::move(done)] {
+    call({.ok = false, .retry_here = true, .text = "ended by what was asked for after it"});
+  });
 }
 
 void Drbd::Impl::finish(Operation& operation, const Outcome& outcome) {
@@ -331,9 +337,8 @@ void Drbd::Impl::on_secondary(Operation& operation, const DrbdReply& reply) {
 void Drbd::Impl::on_forced(Operation& operation, const DrbdReply& reply) {
   if (is_secondary(reply.verdict)) return finish(operation, {.ok = true, .retry_here = true, .text = {}});
   if (reply.verdict != Verdict::unknown_option) return fail(operation, reply);
-  // Who had it open may have let go since. Not by drbdadm: it reads all configuration first, and its being
-  // late may be why this is asked.
-  run(operation, {"drbdsetup", "secondary", operation.resource}, kSecondaryDeadline, &Impl::on_without_force);
+  // Who had it open may have let go since. By drbdadm: drbdsetup of 8.4 wants the numbers of the devices.
+  run(operation, {"drbdadm", "secondary", operation.resource}, kSecondaryDeadline, &Impl::on_without_force);
 }
 
 void Drbd::Impl::on_without_force(Operation& operation, const DrbdReply& reply) {
@@ -385,7 +390,14 @@ void Drbd::promote(const std::string& resource, Done done) {
 
 void Drbd::demote(const std::string& resource, bool force, Done done) {
   Impl& self = *impl_;
+  if (const auto same = self.operations.find(resource);
+      force && same != self.operations.end() && same->second->forced) {
+    // Begun anew each time that it is asked for, it would never end on a machine that is slow enough.
+    self.tell_ended(std::exchange(same->second->done, std::move(done)));
+    return;
+  }
   Impl::Operation& operation = self.begin(resource, std::move(done), kDemoteRetries);
+  operation.forced = force;
   if (force) {
     self.run(operation, {"drbdsetup", "secondary", "--force", resource}, kSecondaryDeadline,
              &Impl::on_forced);

@@ -162,8 +162,7 @@ class TargetNode(Guest):
         self.write("/etc/itgtd/itgtd.toml", config)
         self.write("/etc/hosts", "127.0.0.1 localhost\n" + "".join(f"{NETWORKS[RING]}.{last} {name}\n" for name, last in NODES.items()))
         self.run(["mkdir", "-p", "/run/itgtd", "/run/drbd", "/run/lock"])
-        if self.has_data:
-            self.run(["modprobe", "drbd"])
+        self.run(["modprobe", "drbd"])
 
     def create_drbd(self) -> None:
         """New metadata: what was on the disk is gone."""
