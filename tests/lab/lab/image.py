@@ -137,5 +137,7 @@ def initramfs(build: pathlib.Path, version: str) -> pathlib.Path:
             raise LabError(f"cpio: {made.stderr.decode(errors='replace').strip()}")
         new = path.with_suffix(".new")
         new.write_bytes(gzip.compress(made.stdout, 1))
+        for old in path.parent.glob(f"initramfs-{version}-*.gz"):
+            old.unlink(missing_ok=True)
         new.rename(path)
     return path

@@ -213,15 +213,22 @@ class SteadyIo:
         return found
 
 
+# Writes and, soon after, reads back and compares, until it is interrupted.
 VERIFYING = ("rw=randwrite", "bs=4k", "size=32m", "iodepth=4", "ioengine=libaio", "rate_iops=60", "time_based", "verify=crc32c", "verify_backlog=64",
-             "verify_fatal=1", "verify_state_save=0")
+             "verify_fatal=1", "verify_state_save=0", "runtime=1800", "thread")
 
 
-def fio_result(job: Job, seconds: float = 300.0) -> dict:
-    """Its first job's part of the JSON; an error of fio's is one of the scenario's."""
+# How fio ends when it was interrupted.
+_INTERRUPTED = 128
+
+
+def fio_result(job: Job, seconds: float = 300.0, interrupt: bool = False) -> dict:
+    """Its first job's part of the JSON; an error of fio's is one of the scenario's. `interrupt`: it is ended now."""
+    if interrupt:
+        job.kill(2)
     outcome = job.wait(seconds)
     start = outcome.out.find("{")
-    if outcome.status or start < 0:
+    if outcome.status not in ((0, _INTERRUPTED) if interrupt else (0,)) or start < 0:
         raise LabError(f"{outcome.command}: status {outcome.status}: {outcome.text[-1500:]}")
     found = json.loads(outcome.out[start:])["jobs"][0]
     if found["error"]:

@@ -18,7 +18,7 @@ def run(lab):
     killed(lab)
     owner = lab.owner()
     steady = initiator.steady_io(offset_bytes=OFFSET_BYTES)
-    fio = initiator.fio("power", *VERIFYING, "runtime=30")
+    fio = initiator.fio("power", *VERIFYING)
     with lab.step(f"{owner.name} loses its power"):
         owner.cut_power()
         lab.wait_served(not_on=owner)
@@ -27,7 +27,7 @@ def run(lab):
     lab.measured("takeover after the power cut, as the cluster saw it", lab.pause_ms(lab.owner()))
     lab.verify_steady(steady, "power cut")
     with lab.step("fio verified what it wrote"):
-        fio_result(fio)
+        fio_result(fio, interrupt=True)
     steady = initiator.steady_io(offset_bytes=OFFSET_BYTES)
     with lab.step(f"{owner.name} comes back, its disk catches up"):
         lab.power_on(owner)
@@ -47,7 +47,7 @@ def killed(lab):
     initiator = lab.initiator
     owner = lab.owner()
     steady = initiator.steady_io(offset_bytes=OFFSET_BYTES)
-    fio = initiator.fio("kill", *VERIFYING, "runtime=20")
+    fio = initiator.fio("kill", *VERIFYING)
     with lab.step(f"SIGKILL of itgtd on {owner.name}"):
         starts = owner.service.starts
         owner.service.signal(signal.SIGKILL)
@@ -57,4 +57,4 @@ def killed(lab):
         initiator.wait_paths(2)
     lab.verify_steady(steady, "SIGKILL")
     with lab.step("fio verified what it wrote"):
-        fio_result(fio)
+        fio_result(fio, interrupt=True)
