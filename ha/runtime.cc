@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/bytes.h"
 #include "base/log.h"
 #include "ha/adapters/preflight.h"
 #include "version.h"
@@ -60,10 +61,28 @@ Runtime::Runtime(control::EventLoop& loop, GroupService& service, const std::str
       syn_relay_(loop),
       drbd_(loop,
             [this](const std::string& resource, const StorageFacts& facts) {
-              for (const auto& [name, group] : groups_) {
-                if (group.setup.drbd == resource) post(StorageChanged{name, facts});
+              for (auto& [name, group] : groups_) {
+                if (group.setup.drbd != resource) continue;
+                group.storage = facts;
+                guard_.on_storage(name, facts);
+                on_storage(name);
               }
             }),
+      guard_(loop, {.hold =
+                        [this](const std::string& group) {
+                          log::warning(
+                              "group {}: its replica is lost: nothing is answered until the other "
+                              "nodes know",
+                              group);
+                          service_.suspend(group);
+                        },
+                    .go_on =
+                        [this](const std::string& group) {
+                          const auto found = groups_.find(group);
+                          if (found == groups_.end() || !found->second.suspended) service_.resume(group);
+                        },
+                    .judged = [this](const std::string& group) { on_storage(group); },
+                    .name_of = [this](NodeId node) { return name_of(node); }}),
       shared_(loop,
               [this](const std::string& group, const StorageFacts& facts) {
                 post(StorageChanged{group, facts});
@@ -203,6 +222,7 @@ void Runtime::lack_settings(const std::string& why) {
 void Runtime::begin(const CorosyncSettings& settings) {
   self_ = settings.self;
   self_name_ = settings.self_name;
+  guard_.set_self(self_);
   nodes_ = settings.nodes;
   if (listener_) listener_(NodesKnown{nodes_});
   state_.emplace(settings.self, settings.self_name, corosync_.pid(),
@@ -296,7 +316,26 @@ void Runtime::on_corosync(const Event& event) {
   if (const auto* lost = std::get_if<CorosyncLost>(&event)) {
     log::warning("corosync: {}; service goes on until the lease ends, in {} ms", lost->reason, lease_left());
   }
+  if (const auto* delivered = std::get_if<Delivered>(&event)) hear_claim(delivered->message);
   post(event);
+}
+
+void Runtime::hear_claim(const Message& message) {
+  const auto* record = std::get_if<UnitRecord>(&message);
+  if (record == nullptr || record->unit != claim_unit(record->group)) return;
+  if (const auto claim = DataClaim::parse(as_text(record->bytes)))
+    guard_.on_claim(record->group, {record->epoch, record->version}, *claim);
+}
+
+std::string Runtime::name_of(NodeId id) const {
+  const auto found = std::ranges::find_if(nodes_, [&](const NodeName& node) { return node.id == id; });
+  return found == nodes_.end() ? fmt::format("node {}", id) : found->name;
+}
+
+/// What DRBD says, and what is known of the data beyond that.
+void Runtime::on_storage(const std::string& group) {
+  const auto found = groups_.find(group);
+  if (found != groups_.end()) post(StorageChanged{group, guard_.judge(group, found->second.storage)});
 }
 
 NodeId Runtime::node_named(std::string_view name) const {
@@ -385,10 +424,17 @@ void Runtime::carry_out(const Promote& action) {
     const StorageFacts facts = SharedStorage::look_at(setup->disks);
     answer(action, facts.fitness == StorageFitness::usable, true, facts.detail);
   } else {
-    drbd_.promote(setup->drbd, [this, action](const Drbd::Outcome& outcome) {
+    promote(action, setup->drbd);
+  }
+}
+
+void Runtime::promote(const Promote& action, const std::string& resource) {
+  guard_.take_over(action.group, action.epoch, [this, action, resource](const DataGuard::Outcome& allowed) {
+    if (!allowed.ok) return answer(action, false, allowed.retry_here, allowed.text);
+    drbd_.promote(resource, [this, action](const Drbd::Outcome& outcome) {
       answer(action, outcome.ok, outcome.retry_here, outcome.text);
     });
-  }
+  });
 }
 
 void Runtime::carry_out(const AddAddresses& action) {
@@ -408,6 +454,8 @@ void Runtime::carry_out(const AddAddresses& action) {
 void Runtime::carry_out(const StartService& action) {
   announcer_.tickle(action.connections);
   service_.start(action.group, action.epoch, answer(action));
+  if (const auto found = groups_.find(action.group); found != groups_.end()) found->second.suspended = false;
+  if (guard_.holds(action.group)) service_.suspend(action.group);
 }
 
 void Runtime::carry_out(const Quiesce& action) {
@@ -424,6 +472,7 @@ void Runtime::carry_out(const StopService& action) {
     if (const auto closed = gate_.close(setup->portals); !closed)
       log::error("{}", closed.error().to_string());
   }
+  guard_.give_up(action.group);
   service_.stop(action.group, answer(action));
 }
 
@@ -450,11 +499,13 @@ void Runtime::carry_out(const Demote& action) {
 }
 
 void Runtime::carry_out(const SuspendService& action) {
+  if (const auto found = groups_.find(action.group); found != groups_.end()) found->second.suspended = true;
   service_.suspend(action.group);
 }
 
 void Runtime::carry_out(const ResumeService& action) {
-  service_.resume(action.group);
+  if (const auto found = groups_.find(action.group); found != groups_.end()) found->second.suspended = false;
+  if (!guard_.holds(action.group)) service_.resume(action.group);
 }
 
 void Runtime::carry_out(const ResetConnections& action) {

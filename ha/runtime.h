@@ -23,6 +23,7 @@
 #include "ha/adapters/shared_storage.h"
 #include "ha/adapters/syn_relay.h"
 #include "ha/core/step.h"
+#include "ha/data_guard.h"
 #include "ha/epoch_file.h"
 #include "ha/group_service.h"
 #include "ha/history.h"
@@ -72,6 +73,9 @@ class Runtime final : public Operator {
   /// corosync before the state does.
   void send(const Message& message) { corosync_.send(message); }
   void set_listener(std::function<void(const Event&)> listener) { listener_ = std::move(listener); }
+  /// Where it is kept which nodes lack data; before start(). Outlives the runtime. Without one any disk that
+  /// DRBD calls UpToDate is served.
+  void set_claims(ClaimStore& claims) { guard_.set_store(claims); }
 
   /// Milliseconds of CLOCK_BOOTTIME.
   [[nodiscard]] static TimeMs now_ms();
@@ -81,6 +85,8 @@ class Runtime final : public Operator {
     GroupSetup setup;
     /// Addresses or portals of an earlier daemon may be here: true until it is known whose the group is.
     bool inherited = true;
+    StorageFacts storage;    ///< as DRBD tells it
+    bool suspended = false;  ///< by the state: what the guard holds comes on top
   };
 
   void post(Event event);
@@ -98,6 +104,8 @@ class Runtime final : public Operator {
   [[nodiscard]] std::vector<std::string> drbd_resources(std::string_view node) const;
   void guard_portals();
   void release_inherited();
+  void on_storage(const std::string& group);
+  void promote(const Promote& action, const std::string& resource);
 
   void carry_out(const Send& action);
   void carry_out(const SetLease& action);
@@ -119,6 +127,8 @@ class Runtime final : public Operator {
   [[nodiscard]] const GroupSetup* setup_of(const std::string& group) const;
   [[nodiscard]] TimeMs lease_left() const;
   [[nodiscard]] NodeId node_named(std::string_view name) const;
+  [[nodiscard]] std::string name_of(NodeId id) const;
+  void hear_claim(const Message& message);
   void on_outcome(const Member& from, const Outcome& outcome);
   void remember(TimeMs now, const Actions& actions);
 
@@ -130,6 +140,7 @@ class Runtime final : public Operator {
   Gate gate_;
   SynRelay syn_relay_;
   Drbd drbd_;
+  DataGuard guard_;
   SharedStorage shared_;
   Corosync corosync_;
 

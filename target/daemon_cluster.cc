@@ -40,11 +40,11 @@ void Daemon::make_cluster() {
   group_stores_->connect(*cluster_);
   group_stores_->configure(config_);
   groups_->set_release([this](const std::string& group, std::function<void()> done) {
-    group_stores_->stop(group, std::move(done));
+    group_stores_->close(group, std::move(done));
   });
   groups_->set_prepare(
       [this](const std::string& group, ha::Epoch epoch, const std::vector<std::string>& units,
-             GroupStores::Done done) { group_stores_->start(group, epoch, units, std::move(done)); });
+             GroupStores::Done done) { group_stores_->open(group, epoch, units, std::move(done)); });
 }
 
 void Daemon::configure_cluster() {

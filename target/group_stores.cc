@@ -24,6 +24,7 @@ GroupStores::~GroupStores() {
 void GroupStores::connect(ha::Runtime& runtime) {
   runtime_ = &runtime;
   runtime.set_listener([this](const ha::Event& event) { on_event(event); });
+  runtime.set_claims(*this);
 }
 
 void GroupStores::on_event(const ha::Event& event) {
@@ -57,8 +58,8 @@ void GroupStores::configure(const config::Config& config) {
   }
 }
 
-void GroupStores::start(const std::string& name, ha::Epoch epoch, const std::vector<std::string>& units,
-                        Done done) {
+void GroupStores::open(const std::string& name, ha::Epoch epoch, const std::vector<std::string>& units,
+                       Done done) {
   Group& group = groups_[name];
   for (const std::string& unit : group.units) router_.assign(unit, nullptr);
   group.units = units;
@@ -75,7 +76,7 @@ void GroupStores::start(const std::string& name, ha::Epoch epoch, const std::vec
   group.replicated->start(epoch, units, std::move(done));
 }
 
-void GroupStores::stop(const std::string& name, std::function<void()> done) {
+void GroupStores::close(const std::string& name, std::function<void()> done) {
   Group& group = groups_[name];
   group.store = nullptr;
   if (group.replicated) group.replicated->stop();
@@ -85,6 +86,40 @@ void GroupStores::stop(const std::string& name, std::function<void()> done) {
   } else {
     done();
   }
+}
+
+// --- Claims
+// ------------------------------------------------------------------------------------------------------------
+
+void GroupStores::start(const std::string& name, ha::Epoch epoch,
+                        std::function<void(Result<ha::DataClaim>)> done) {
+  std::unique_ptr<ReplicatedLuStore>& store = claims_[name];
+  if (!store) store = std::make_unique<ReplicatedLuStore>(name, members_, replication_);
+  const std::string unit = ha::claim_unit(name);
+  store->start(epoch, {unit}, [this, name, unit, done = std::move(done)](const Result<void>& started) {
+    if (!started) return done(started.error());
+    const auto value = claims_[name]->load(unit);
+    if (!value) return done(value.error());
+    const auto claim = ha::DataClaim::parse(as_text(value->value_or(LuStore::Value{})));
+    if (!claim) return done(Error{0, "what is kept of who has all of its data makes no sense"});
+    done(*claim);
+  });
+}
+
+void GroupStores::save(const std::string& name, const ha::DataClaim& claim, Done done) {
+  claims_[name]->save(ha::claim_unit(name), as_bytes(claim.to_text()), std::move(done));
+}
+
+void GroupStores::stop(const std::string& name) {
+  if (const auto found = claims_.find(name); found != claims_.end()) found->second->stop();
+}
+
+std::pair<ha::ClaimStore::Version, ha::DataClaim> GroupStores::known(const std::string& name) {
+  const auto stored = members_.load(ha::claim_unit(name));
+  if (!stored || !stored.value()) return {};
+  const ha::UnitStore::Value& value = *stored.value();
+  return {{value.version.epoch, value.version.version},
+          ha::DataClaim::parse(as_text(value.bytes)).value_or(ha::DataClaim{})};
 }
 
 }  // namespace itgtd::target

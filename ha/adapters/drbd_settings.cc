@@ -108,14 +108,13 @@ std::vector<Finding> judge_drbd_settings(const std::string& resource, const Drbd
              protocol));
   const bool fencing = !deviation(settings, "fencing", "dont-care", "dont-care").empty();
   if (kernel_version != 0 && kernel_version < kDrbd9) {
-    // The seed's cluster is like that, so it is served; the lease keeps two nodes from writing, but not old
-    // data from being promoted.
+    // The seed's cluster is like that, so it is served: the lease keeps two nodes from writing,
+    // ha/data_guard.h old data from being promoted.
     if (!fencing)
       find(Severity::warn,
-           "has no fencing, and DRBD 8.4 has no quorum: a node that lost the replication link before its "
-           "peer died "
-           "may be promoted with old data; set fencing resource-only in its disk section, with a fence-peer "
-           "handler");
+           "has no fencing, and DRBD 8.4 has no quorum: itgtd keeps old data from being served, but what "
+           "was acknowledged in the milliseconds in which the replication link was lost may be on one node "
+           "only; DRBD 9 with quorum majority does not have this gap");
     return findings;
   }
   if (deviation(settings, "quorum", "off", "off").empty() && !fencing)
