@@ -21,10 +21,14 @@ TOKEN_MS = 1000
 # As the unit has it.
 RESTART_SECONDS = 0.1
 STATE_DIR = "/var/lib/itgtd"
+DRBD_PORT = 7788
 
 DRBD_CONF = """global {{ usage-count no; }}
 common {{
-  net {{ protocol C; ping-int 2; ping-timeout 20; timeout 40; connect-int 2; }}
+  net {{
+    protocol C; ping-int 2; ping-timeout 20; timeout 40; connect-int 2;
+    after-sb-0pri discard-zero-changes; after-sb-1pri discard-secondary; after-sb-2pri disconnect;
+  }}
 }}
 resource {resource} {{
   device /dev/drbd0;
@@ -83,7 +87,7 @@ system {{
 
 
 def drbd_conf() -> str:
-    hosts = "".join(f"  on {name} {{ address {NETWORKS[RING]}.{NODES[name]}:7788; }}\n" for name in DATA_NODES)
+    hosts = "".join(f"  on {name} {{ address {NETWORKS[RING]}.{NODES[name]}:{DRBD_PORT}; }}\n" for name in DATA_NODES)
     return DRBD_CONF.format(resource=RESOURCE, hosts=hosts)
 
 
