@@ -253,7 +253,7 @@ class Lab:
     def put_back(self, guest: str, network: str) -> None:
         self.guests[guest].set_link(network, True)
 
-    def wait_in_sync(self, seconds: float = 120.0) -> None:
+    def wait_in_sync(self, seconds: float = 240.0) -> None:
         """Until both DRBD nodes are connected and have all data."""
         for node in self.data_nodes:
             eventually(lambda node=node: (node.drbd().get("cs"), node.drbd().get("ds")) == ("Connected", "UpToDate/UpToDate"), seconds,

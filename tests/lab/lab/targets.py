@@ -29,6 +29,7 @@ common {{
     protocol C; ping-int 2; ping-timeout 20; timeout 40; connect-int 2;
     after-sb-0pri discard-zero-changes; after-sb-1pri discard-secondary; after-sb-2pri disconnect;
   }}
+  disk {{ c-plan-ahead 0; resync-rate 100M; }}
 }}
 resource {resource} {{
   device /dev/drbd0;
