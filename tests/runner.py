@@ -1,6 +1,6 @@
 """Sets up and tests: installs what is missing, builds, runs the tests.
 
-  tools/test                 everything below but tidy, clean-room and most of lab: what has to pass before a change lands
+  tools/test                 everything below but lab, tidy and clean-room: what has to pass before a change lands
   tools/test fast            checks on the tree and unit tests: for use while writing
   tools/test tree            checks on the tree itself: layering, sizes, names, format
   tools/test unit            unit tests
@@ -40,9 +40,6 @@ SANITIZER_ENVIRONMENT = {
     "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1",
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
 }
-
-# The lab's scenarios that every run has: a quarter of an hour on two cores. `tools/test lab` runs the others, too.
-LAB_SCENARIOS = ["seed", "move", "crash"]
 
 # What the ThreadSanitizer stage builds and runs: what the workers share, and no more, as it is slow to build.
 TSAN_TARGETS = ["itgtd", "tests/system/itgt-races"]
@@ -314,8 +311,7 @@ def stages(command: str, names: list[str]) -> list[Result]:
         return with_build((tidy,))
     if command == "clean-room":
         return [timed(clean_room)]
-    tests = with_build((unit, "build"), (system, "build", []), (lab, "build", LAB_SCENARIOS))
-    return [timed(tree), *tests, *sanitize([]), *tsan([])]
+    return [timed(tree), *with_build((unit, "build"), (system, "build", [])), *sanitize([]), *tsan([])]
 
 
 def summary(results: list[Result]) -> int:
