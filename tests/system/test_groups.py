@@ -445,6 +445,16 @@ class Suspended(Groups):
         itgtd.ask("start g")
         self.assertEqual(self.read(self.session(self.portal), 9), bytes(512), "a write was carried out after the stop")
 
+    def test_a_start_that_failed_leaves_nothing_suspended(self):
+        itgtd = self.started("lease 60000")
+        os.rename(self.disk, f"{self.disk}.away")
+        itgtd.say("start g")
+        itgtd.say("suspend g")  # while it starts, as an owner that has lost its replica does
+        self.assertNotEqual(itgtd.hear("start g:"), "done")
+        os.rename(f"{self.disk}.away", self.disk)
+        self.assertEqual(itgtd.ask("start g"), "done")
+        self.write(self.session(self.portal), 9, BLOCK)
+
 
 class Lease(Groups):
     def test_nothing_is_served_without_one(self):
