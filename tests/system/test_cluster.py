@@ -168,6 +168,19 @@ class Served(ClusterCase):
         writer.wait_more(30)
         return writer
 
+    def lose_network_everywhere(self, network: str, what: str) -> None:
+        """No node is better: the group stays where it is, and the other path serves."""
+        writer = self.writer()
+        for node in self.nodes:
+            self.cluster.unplug(node, network)
+        writer.wait_more(300)
+        self.assertEqual(self.group(self.owner)["owner"], self.owner.name)
+        for node in self.nodes:
+            self.cluster.plug(node, network)
+        eventually(lambda: writer.paths() == 2, 40, "the second path")
+        self.assertIs(self.one_owner(), self.owner)
+        writer.finish(what, 15000)
+
 
 class FirstStart(Served):
     started_by_setup = False
@@ -440,17 +453,7 @@ class IPv6(Served):
         writer.finish("node lost, a VIP of IPv6", 15000)
 
     def test_only_the_vip_of_ipv6_is_left(self):
-        """The network of IPv4 is cut on every node."""
-        writer = self.writer()
-        for node in self.nodes:
-            self.cluster.unplug(node, "enp0s8")
-        writer.wait_more(300)
-        self.assertEqual(self.group(self.owner)["owner"], self.owner.name)
-        for node in self.nodes:
-            self.cluster.plug(node, "enp0s8")
-        eventually(lambda: writer.paths() == 2, 40, "the second path")
-        self.assertIs(self.one_owner(), self.owner)
-        writer.finish("IPv6 alone for a while", 15000)
+        self.lose_network_everywhere("enp0s8", "IPv6 alone for a while")
 
 
 class LateRestart(Served):
@@ -478,17 +481,7 @@ class Links(Served):
         writer.finish("loss of one link", 15000)
 
     def test_loss_of_one_link_everywhere(self):
-        """No node is better: it stays where it is, and the other path serves."""
-        writer = self.writer()
-        for node in self.nodes:
-            self.cluster.unplug(node, "enp0s8")
-        writer.wait_more(300)
-        self.assertEqual(self.group(self.owner)["owner"], self.owner.name)
-        for node in self.nodes:
-            self.cluster.plug(node, "enp0s8")
-        eventually(lambda: writer.paths() == 2, 40, "the second path")
-        self.assertIs(self.one_owner(), self.owner)
-        writer.finish("loss of one link everywhere", 15000)
+        self.lose_network_everywhere("enp0s8", "loss of one link everywhere")
 
     def test_loss_of_all_links(self):
         writer = self.writer()

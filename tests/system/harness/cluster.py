@@ -14,14 +14,13 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 
 from harness import daemon as daemons
 from harness.case import Case
 from harness.daemon import Folder
+from harness.netns import connect_inside
 
-_CLONE_NEWNET = 0x40000000
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 COMMAND_SECONDS_MAX = 20.0
@@ -151,24 +150,7 @@ class Machine:
         return process
 
     def connect(self, address: tuple[str, int], timeout: float = 10.0) -> socket.socket:
-        """A connection from inside: a thread of its own enters the namespace, the socket stays there."""
-        result: list = []
-
-        def inside() -> None:
-            try:
-                with open(f"/proc/{self.keeper.pid}/ns/net", "rb") as handle:
-                    if _LIBC.setns(handle.fileno(), _CLONE_NEWNET):
-                        raise OSError(ctypes.get_errno(), "setns")
-                result.append(socket.create_connection(address, timeout))
-            except OSError as error:
-                result.append(error)
-
-        thread = threading.Thread(target=inside)
-        thread.start()
-        thread.join()
-        if isinstance(result[0], OSError):
-            raise result[0]
-        return result[0]
+        return connect_inside(f"/proc/{self.keeper.pid}/ns/net", address, timeout)
 
     def addresses(self) -> set[str]:
         out = self.run("ip", "-o", "address", "show")

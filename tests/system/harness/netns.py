@@ -15,6 +15,28 @@ def _ip(*arguments: str, check: bool = True) -> subprocess.CompletedProcess:
     return subprocess.run(["ip", *arguments], check=check, capture_output=True, text=True, timeout=20)
 
 
+def connect_inside(namespace: str, address: tuple[str, int], timeout: float) -> socket.socket:
+    """A connection from the namespace of this file: a thread of its own enters it, the socket stays there."""
+    result: list = []
+
+    def inside() -> None:
+        try:
+            with open(namespace, "rb") as handle:
+                libc = ctypes.CDLL(None, use_errno=True)
+                if libc.setns(handle.fileno(), _CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), "setns")
+            result.append(socket.create_connection(address, timeout))
+        except OSError as error:
+            result.append(error)
+
+    thread = threading.Thread(target=inside)
+    thread.start()
+    thread.join()
+    if isinstance(result[0], OSError):
+        raise result[0]
+    return result[0]
+
+
 class Netns:
     """addresses: "192.168.222.35/24" and the like, one interface each: an end of a veth pair."""
 
@@ -50,22 +72,4 @@ class Netns:
         return ["ip", "netns", "exec", self.name, *command]
 
     def connect(self, address: tuple[str, int], timeout: float = 10.0) -> socket.socket:
-        """A connection from inside: a thread of its own enters the namespace, the socket stays there."""
-        result: list = []
-
-        def inside() -> None:
-            try:
-                with open(f"/run/netns/{self.name}", "rb") as handle:
-                    libc = ctypes.CDLL(None, use_errno=True)
-                    if libc.setns(handle.fileno(), _CLONE_NEWNET):
-                        raise OSError(ctypes.get_errno(), "setns")
-                result.append(socket.create_connection(address, timeout))
-            except OSError as error:
-                result.append(error)
-
-        thread = threading.Thread(target=inside)
-        thread.start()
-        thread.join()
-        if isinstance(result[0], OSError):
-            raise result[0]
-        return result[0]
+        return connect_inside(f"/run/netns/{self.name}", address, timeout)
