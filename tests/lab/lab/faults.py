@@ -14,15 +14,6 @@ MARK_OFFSET_MIB = 300
 COROSYNC_PORT = 5405
 
 
-def begin(lab, **options) -> None:
-    """The cluster, served; the initiator has two paths."""
-    lab.up(**options)
-    with lab.step("two active paths"):
-        lab.initiator.login()
-        lab.initiator.wait_paths(2)
-        lab.initiator.wait_map()
-
-
 @contextlib.contextmanager
 def written(lab, what: str):
     """Within, the disk is written to; afterwards no write has failed, none is lost, and the kernel of the initiator is content."""

@@ -173,6 +173,14 @@ class Lab:
         with self.step("the group is served"):
             self.wait_served()
 
+    def up_with_paths(self) -> None:
+        """up(), and the initiator has the disk by two active paths."""
+        self.up()
+        with self.step("two active paths"):
+            self.initiator.login()
+            self.initiator.wait_paths(2)
+            self.initiator.wait_map()
+
     def prepare(self, guest: Guest) -> None:
         """After every boot."""
         if isinstance(guest, TargetNode):

@@ -2,14 +2,6 @@
 
 from lab import faults
 
-# In `all`, "faults" has it.
-ALONE = True
-
-
-def run(lab):
-    faults.begin(lab)
-    story(lab)
-
 
 def story(lab):
     owner = lab.owner()

@@ -9,12 +9,8 @@ OFFSET_BYTES = 256 << 20
 
 
 def run(lab):
-    lab.up()
+    lab.up_with_paths()
     initiator = lab.initiator
-    with lab.step("two active paths"):
-        initiator.login()
-        initiator.wait_paths(2)
-        initiator.wait_map()
     killed(lab)
     owner = lab.owner()
     steady = initiator.steady_io(offset_bytes=OFFSET_BYTES)

@@ -4,14 +4,6 @@ from lab import faults
 from lab.errors import eventually
 from lab.targets import RESOURCE
 
-# In `all`, "faults" has it.
-ALONE = True
-
-
-def run(lab):
-    faults.begin(lab)
-    story(lab)
-
 
 def story(lab):
     other = lab.owner()

@@ -15,12 +15,9 @@ SECONDS_MAX = 2400
 
 
 def run(lab):
-    lab.up()
+    lab.up_with_paths()
     initiator = lab.initiator
-    with lab.step("two active paths, a file system, files with checksums"):
-        initiator.login()
-        initiator.wait_paths(2)
-        initiator.wait_map()
+    with lab.step("a file system, files with checksums"):
         initiator.make_filesystem()
         initiator.write_files()
         steady = initiator.steady_io(device="/mnt/steady")

@@ -8,14 +8,6 @@ from lab import faults
 # From the beginning of the hang; longer than any takeover.
 HANG_SECONDS = 20
 
-# In `all`, "faults" has it.
-ALONE = True
-
-
-def run(lab):
-    faults.begin(lab)
-    story(lab)
-
 
 def story(lab):
     machine(lab)

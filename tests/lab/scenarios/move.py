@@ -7,12 +7,8 @@ OFFSET_BYTES = 256 << 20
 
 
 def run(lab):
-    lab.up()
+    lab.up_with_paths()
     initiator = lab.initiator
-    with lab.step("two active paths"):
-        initiator.login()
-        initiator.wait_paths(2)
-        initiator.wait_map()
     steady = initiator.steady_io(offset_bytes=OFFSET_BYTES)
     fio = initiator.fio("moves", *VERIFYING)
     for number in range(MOVES):

@@ -6,14 +6,6 @@ from lab import faults
 from lab.errors import eventually
 from lab.targets import GROUP
 
-# In `all`, "faults" has it.
-ALONE = True
-
-
-def run(lab):
-    faults.begin(lab)
-    story(lab)
-
 
 def story(lab):
     owner = lab.owner()

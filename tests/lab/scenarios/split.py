@@ -3,14 +3,6 @@
 from lab import faults
 from lab.network import NETWORKS
 
-# In `all`, "faults" has it.
-ALONE = True
-
-
-def run(lab):
-    faults.begin(lab)
-    story(lab)
-
 
 def story(lab):
     owner = lab.owner()

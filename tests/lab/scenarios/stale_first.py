@@ -7,14 +7,6 @@ from lab import faults
 # How long the stale node gets to do the wrong thing, from when it has joined.
 STALE_SECONDS = 30
 
-# In `all`, "faults" has it.
-ALONE = True
-
-
-def run(lab):
-    faults.begin(lab)
-    story(lab)
-
 
 def story(lab):
     stale = lab.owner()
