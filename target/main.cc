@@ -51,13 +51,14 @@ int main(int argc, char** argv) {
   bool check_only = false;
   bool release = false;
   app.add_option("--config", path, "configuration file")->capture_default_str()->type_name("FILE");
-  app.add_flag("--check", check_only,
-               "check the configuration, print every error as file:line: message, and leave");
-  auto* check = app.get_option("--check");
+  // Without an option text, --help has what excludes what in front of the description.
+  auto* check = app.add_flag("--check", check_only,
+                             "check the configuration, print every error as file:line: message, and leave")
+                    ->option_text(" ");
   app.add_flag("--release", release,
-               "after the daemon has ended: give up the addresses and DRBD resources of all groups on this "
-               "node, so "
-               "that another one can take them (for the unit's ExecStopPost)")
+               "give up the addresses and DRBD resources of all groups on this node, after the daemon has\n"
+               "ended, so that another node can take them; for the unit's ExecStopPost")
+      ->option_text(" ")
       ->excludes(check);
   app.set_version_flag("--version", "itgtd " ITGTD_VERSION);
   app.footer(
