@@ -243,10 +243,12 @@ class Failover(Served):
     def test_back_at_once_after_the_async_message(self):
         """Who connects as soon as it is told, before the network knows where the address goes, waits for no retransmission."""
         longest = 0.0
-        for turn in range(4):
-            target = self.nodes[(turn + 1) % 2]
+        for _ in range(4):
+            owner = self.wait_served()
+            target = self.others(owner)[0]
             session = self.connected()
-            move = threading.Thread(target=self.nodes[2].itgtctl, args=("move", GROUP, target.name))
+            # By the owner, which has a lease: another node may have none yet, and would refuse.
+            move = threading.Thread(target=owner.itgtctl, args=("move", GROUP, target.name))
             move.start()
             session.wait_for(p.ASYNC, timeout=10.0)
             started = time.monotonic()
@@ -265,10 +267,11 @@ class Failover(Served):
     def test_moved_there_and_back(self):
         """Ten times, so that what is left behind by a move shows."""
         writer = self.writer()
-        for turn in range(10):
-            target = self.nodes[(turn + 1) % 2]
-            self.nodes[2].itgtctl("move", GROUP, target.name)
-            self.wait_served(on=target, ask=self.nodes[2])
+        owner = self.owner
+        for _ in range(10):
+            target = self.others(owner)[0]
+            owner.itgtctl("move", GROUP, target.name)
+            owner = self.wait_served(on=target, ask=self.nodes[2])
             writer.wait_more(10)
         self.one_owner()
         writer.finish("ten moves", 5000)
